@@ -1,0 +1,89 @@
+#include "features.h"
+
+#include <cstdint>
+
+#if defined(__x86_64__) || defined(_M_X64)
+#define QWEN3_VL_X86 1
+#ifdef _MSC_VER
+#include <intrin.h>
+#else
+#include <cpuid.h>
+#endif
+#endif
+
+namespace qwen3_vl::features {
+
+bool scalar() { return true; }
+
+#ifdef QWEN3_VL_X86
+namespace {
+
+struct Registers {
+    std::uint32_t a, b, c, d;
+};
+
+Registers cpuid(std::uint32_t leaf) {
+#ifdef _MSC_VER
+    int registers[4];
+    __cpuidex(registers, static_cast<int>(leaf), 0);
+    return {static_cast<std::uint32_t>(registers[0]), static_cast<std::uint32_t>(registers[1]),
+            static_cast<std::uint32_t>(registers[2]), static_cast<std::uint32_t>(registers[3])};
+#else
+    Registers r = {};
+    __get_cpuid_count(leaf, 0, &r.a, &r.b, &r.c, &r.d);  // zeros where the leaf does not exist
+    return r;
+#endif
+}
+
+// Which registers the operating system saves when it switches between threads.
+std::uint64_t saved_state() {
+#ifdef _MSC_VER
+    return _xgetbv(0);
+#else
+    std::uint32_t low, high;
+    __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return std::uint64_t{high} << 32 | low;
+#endif
+}
+
+constexpr bool has_all(std::uint64_t flags, std::uint64_t wanted) {
+    return (flags & wanted) == wanted;
+}
+
+constexpr std::uint32_t bit(int position) { return std::uint32_t{1} << position; }
+
+// Leaf 1, register c.
+constexpr std::uint32_t fma_bit = bit(12), osxsave_bit = bit(27), avx_bit = bit(28),
+                        f16c_bit = bit(29);
+// Leaf 7, register b.
+constexpr std::uint32_t avx2_bit = bit(5), avx512f_bit = bit(16), avx512dq_bit = bit(17),
+                        avx512bw_bit = bit(30), avx512vl_bit = bit(31);
+// Saved state: SSE and AVX halves; masks and both parts of the AVX-512 registers.
+constexpr std::uint64_t avx_state = 0x06, avx512_state = 0xe0;
+
+}  // namespace
+
+bool avx2() {
+    return has_all(cpuid(1).c, fma_bit | osxsave_bit | avx_bit | f16c_bit) &&
+           has_all(cpuid(7).b, avx2_bit) && has_all(saved_state(), avx_state);
+}
+
+bool avx512() {
+    return avx2() &&
+           has_all(cpuid(7).b, avx512f_bit | avx512dq_bit | avx512bw_bit | avx512vl_bit) &&
+           has_all(saved_state(), avx512_state);
+}
+#else
+bool avx2() { return false; }
+bool avx512() { return false; }
+#endif
+
+bool neon() {
+#if defined(__aarch64__) || defined(_M_ARM64)
+    return true;
+#else
+    return false;
+#endif
+}
+
+}  // namespace qwen3_vl::features

@@ -1,0 +1,11 @@
+// One question per variant: do this processor and its operating system run it?
+#pragma once
+
+namespace qwen3_vl::features {
+
+bool scalar();
+bool avx2();
+bool avx512();
+bool neon();
+
+}  // namespace qwen3_vl::features

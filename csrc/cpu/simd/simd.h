@@ -1,0 +1,58 @@
+// The vector type `Vec` of the variant that is being compiled.
+//
+// Everything under kernels/ is compiled once per variant, with that variant's compiler flags and
+// with QWEN3_VL_VARIANT set to its name. A function that two variants shared would be kept once by
+// the linker, perhaps the AVX-512 copy, and a small machine would crash in code it never asked for.
+// So all that is written here sits in the variant's own namespace and in an unnamed one inside it,
+// and kernels include C headers only: nothing inline from the C++ library.
+//
+// A variant's header gives:
+//
+//     Vec, Vec::lanes              some float32 values, and how many
+//     load, store                  from and to float or BFloat16 memory; no alignment is needed
+//     broadcast, sum               one value to all lanes; all lanes to one value
+//     +, *, multiply_add(a, b, c)  lane by lane; the last is a·b + c
+//     round_to_bfloat16            to the nearest bfloat16, ties to even, still held as float32
+#pragma once
+
+#include <stddef.h>
+#include <string.h>
+
+#define QWEN3_VL_QUOTE(text) #text
+#define QWEN3_VL_HEADER_OF(variant) QWEN3_VL_QUOTE(variant.h)
+#include QWEN3_VL_HEADER_OF(QWEN3_VL_VARIANT)
+
+namespace qwen3_vl::QWEN3_VL_VARIANT {
+namespace {
+
+// The first `count` values of a vector's worth; the lanes behind them are zero.
+template <typename T>
+Vec load_first(const T* from, size_t count) {
+    T padded[Vec::lanes] = {};
+    memcpy(padded, from, count * sizeof(T));
+    return load(padded);
+}
+
+template <typename T>
+void store_first(T* to, Vec v, size_t count) {
+    T padded[Vec::lanes];
+    store(padded, v);
+    memcpy(to, padded, count * sizeof(T));
+}
+
+// The value that would be read back if `v` were stored as T.
+template <typename T>
+Vec round_to(Vec v);
+
+template <>
+inline Vec round_to<float>(Vec v) {
+    return v;
+}
+
+template <>
+inline Vec round_to<BFloat16>(Vec v) {
+    return round_to_bfloat16(v);
+}
+
+}  // namespace
+}  // namespace qwen3_vl::QWEN3_VL_VARIANT

@@ -1,0 +1,112 @@
+"""The compiled kernels: whether they are there, which variant is used, when a tensor may use them.
+
+Without the extension every op runs its torch meaning. That is said once, through `logging` and not
+`warnings`: it is the state of this installation, which an operator reads in a log; the code that
+happens to call an op first could not change it, and must not fail under `-W error` because of it.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import logging
+import os
+from typing import TYPE_CHECKING
+
+import torch
+from torch._C._functorch import peek_interpreter_stack
+from torch.autograd import forward_ad
+
+from qwen3_vl.errors import DeviceError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from qwen3_vl import _native
+
+FORCED_BY = "QWEN3_VL_CPU"
+"""The environment variable that forces a variant, such as `QWEN3_VL_CPU=avx2`."""
+
+_REMEDY = "where a C++ compiler and Python's headers are (Debian: apt install g++ python3-dev)"
+
+_log = logging.getLogger(__name__)
+
+
+def kernels_for(*tensors: torch.Tensor) -> _native.Variant | None:
+    """Give the compiled kernels if the memory of these tensors may be handed to them."""
+    if _observed() or not all(map(_is_plain, tensors)):
+        return None
+    return variant()
+
+
+@functools.cache
+def variant() -> _native.Variant | None:
+    """Give the variant in use, None without the extension.
+
+    Raises:
+        DeviceError: `QWEN3_VL_CPU` forces a variant that this build or this machine lacks.
+    """
+    forced = os.environ.get(FORCED_BY, "")
+    compiled = _extension()
+    if compiled is None:
+        if forced:
+            raise DeviceError(
+                f"{FORCED_BY}={forced} asks for compiled kernels, but this installation has none; "
+                f"unset it to compute with torch, or install again {_REMEDY}"
+            )
+        _log.warning(
+            "qwen3_vl has no compiled kernels here and computes with torch, which is slower; "
+            "to have them, install it again %s",
+            _REMEDY,
+        )
+        return None
+    try:
+        return compiled.choose_variant(forced)
+    except ValueError as error:
+        raise DeviceError(
+            f"{FORCED_BY}={forced}: {error}; choose one of these, or unset it for the fastest"
+        ) from None
+
+
+def available_variants() -> list[_native.Variant]:
+    """List the variants that this build has and this machine runs, fastest first."""
+    compiled = _extension()
+    return [] if compiled is None else compiled.available_variants()
+
+
+def report() -> str:
+    """Say in one line which kernels are in use."""
+    used = variant()
+    if used is None:
+        return "CPU kernels: none compiled, torch computes"
+    names = ", ".join(one.name for one in available_variants())
+    return f"CPU kernels: {used.name} (this machine runs {names})"
+
+
+@functools.cache
+def _extension() -> ModuleType | None:
+    try:
+        return importlib.import_module("qwen3_vl._native")
+    except ModuleNotFoundError as error:
+        if error.name != "qwen3_vl._native":
+            raise
+        return None  # not built; one that is built but broken raises another ImportError
+
+
+def _observed() -> bool:
+    """Say whether a compiler, a transform or a dispatch mode must see every torch operation."""
+    return (
+        torch.compiler.is_compiling()
+        or forward_ad._current_level >= 0
+        or peek_interpreter_stack() is not None
+        or torch._C._len_torch_dispatch_stack() > 0
+    )
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    """Say whether this is CPU memory and no gradient is recorded; a subclass may be anything."""
+    return (
+        (type(tensor) is torch.Tensor or type(tensor) is torch.nn.Parameter)
+        and tensor.is_cpu
+        and not (tensor.requires_grad and torch.is_grad_enabled())
+    )
