@@ -1,0 +1,145 @@
+"""How an answer is made: greedy or sampled, how random, how long, and where it stops."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from math import inf
+from pathlib import Path
+from typing import Any, TypedDict
+
+from pydantic import ConfigDict
+
+from qwen3_vl.config.model import Qwen3VLConfig
+from qwen3_vl.config.reading import checked, read_object, refuse_unknown
+from qwen3_vl.errors import ConfigError
+
+# Keys of generation_config.json that cannot change an answer.
+_HARMLESS = frozenset(
+    ["_from_model_config", "transformers_version", "bos_token_id", "use_cache", "trust_remote_code"]
+)
+
+
+# Whoever sets one of these means to sample.
+_RANDOMNESS = frozenset({"temperature", "top_k", "top_p", "min_p", "seed"})
+
+
+class GenerationOptions(TypedDict, total=False):
+    """The settings of `GenerationConfig` as keyword arguments; None means: as it was."""
+
+    max_new_tokens: int | None
+    do_sample: bool | None
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+    min_p: float | None
+    repetition_penalty: float | None
+    presence_penalty: float | None
+    frequency_penalty: float | None
+    seed: int | None
+    stop: str | tuple[str, ...] | list[str] | None
+    eos_token_id: int | tuple[int, ...] | list[int] | None
+    pad_token_id: int | None
+
+
+@dataclass(frozen=True)
+class GenerationConfig:
+    """The settings of one answer. Each one's default leaves the model's own odds as they are."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+
+    max_new_tokens: int = 512
+    do_sample: bool = False
+    """False: always the likeliest token, and the settings of randomness below do nothing."""
+    temperature: float = 1.0
+    top_k: int = 0
+    """Keep the k likeliest tokens; 0 keeps all."""
+    top_p: float = 1.0
+    """Keep the likeliest tokens that together reach this probability."""
+    min_p: float = 0.0
+    """Drop tokens less likely than this share of the likeliest one."""
+    repetition_penalty: float = 1.0
+    """Weaken every token that stands in the prompt or the answer, by this factor."""
+    presence_penalty: float = 0.0
+    """Taken off the logit of every token that stands in the answer."""
+    frequency_penalty: float = 0.0
+    """Taken off for each time that a token stands in the answer."""
+    seed: int = 0
+    """The same seed gives the same answer, in any batch."""
+    stop: tuple[str, ...] = ()
+    """The answer ends before the first of these strings."""
+    eos_token_id: tuple[int, ...] = ()
+    pad_token_id: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("max_new_tokens", 1, inf),
+            ("temperature", 0, inf),
+            ("top_k", 0, inf),
+            ("top_p", 0, 1),
+            ("min_p", 0, 1),
+            ("presence_penalty", -2, 2),
+            ("frequency_penalty", -2, 2),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                limit = f"at least {low}" if high == inf else f"between {low} and {high}"
+                raise ConfigError(f"{name} is {value}; it must be {limit}")
+        if self.top_p == 0 or not self.repetition_penalty > 0:
+            raise ConfigError("top_p and repetition_penalty must be above 0")
+        if self.do_sample and self.temperature == 0:
+            raise ConfigError("temperature 0 means the likeliest token: set do_sample=False")
+        if isinstance(self.stop, str) or any(not text for text in self.stop):
+            raise ConfigError("stop is a tuple of strings that are not empty")
+
+    def change(self, options: GenerationOptions) -> GenerationConfig:
+        """A copy with some settings changed; a setting of randomness also turns sampling on."""
+        given: dict[str, Any] = {k: v for k, v in options.items() if v is not None}
+        unknown = given.keys() - self.__dataclass_fields__.keys()
+        if unknown:
+            known = ", ".join(self.__dataclass_fields__)
+            raise TypeError(f"unknown argument {', '.join(sorted(unknown))}; there are: {known}")
+        random = sorted(given.keys() & _RANDOMNESS)
+        if given.get("temperature") == 0 and not given.get("do_sample"):
+            given |= {"do_sample": False, "temperature": 1.0}
+        elif random and given.get("do_sample") is False:
+            raise ConfigError(f"do_sample=False makes {', '.join(random)} meaningless; drop one")
+        elif random:
+            given["do_sample"] = True
+        for name in ("stop", "eos_token_id"):
+            if isinstance(given.get(name), (str, int)):
+                given[name] = (given[name],)
+            elif name in given:
+                given[name] = tuple(given[name])
+        return replace(self, **given)
+
+    @classmethod
+    def from_pretrained(cls, folder: Path, model: Qwen3VLConfig) -> GenerationConfig:
+        """Read `generation_config.json`; without it, the ends that the model's config names."""
+        path = folder / "generation_config.json"
+        text = model.text_config
+        base: dict[str, Any] = {
+            "eos_token_id": text.eos_token_id,
+            "pad_token_id": text.pad_token_id,
+        }
+        if not path.is_file():
+            return cls.from_dict(base)
+        try:
+            return cls.from_dict(base | read_object(path))
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from error
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> GenerationConfig:
+        """Read the contents of a `generation_config.json`."""
+        settings = {k: v for k, v in data.items() if k not in _HARMLESS and v is not None}
+        refuse_unknown(settings, cls.__dataclass_fields__)
+        eos = settings.get("eos_token_id", ())
+        settings["eos_token_id"] = eos if isinstance(eos, (list, tuple)) else [eos]
+        return checked(cls, settings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings that differ from the defaults, as JSON has them."""
+        default = asdict(GenerationConfig())
+        changed = {k: v for k, v in asdict(self).items() if v != default[k]}
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in changed.items()}

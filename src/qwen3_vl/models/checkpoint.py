@@ -1,0 +1,192 @@
+"""Weights on disk: safetensors, one file or many, read by mmap and written without half states."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from qwen3_vl.errors import CheckpointError
+from qwen3_vl.models.stored import StoredModule
+
+_SINGLE = "model.safetensors"
+_INDEX = "model.safetensors.index.json"
+_FLOATS = (torch.float32, torch.bfloat16, torch.float16)
+
+
+class Checkpoint:
+    """The tensors of a model folder, by name; nothing is read before it is taken."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._files: dict[str, Any] = {}
+        self._where = self._find()
+
+    @property
+    def names(self) -> frozenset[str]:
+        """All tensors of the checkpoint."""
+        return frozenset(self._where)
+
+    def take(self, name: str, *shapes: tuple[int, ...]) -> Tensor:
+        """One tensor, checked for its shape and dtype; its memory is the mapped file."""
+        if name not in self._where:
+            raise CheckpointError(
+                f"{self.folder} has no tensor {name}, which config.json asks for; "
+                "are config.json and the weights of the same model?"
+            )
+        file = self._where[name]
+        try:
+            tensor = self._files[file].get_tensor(name)
+        except SafetensorError as error:
+            raise CheckpointError(
+                f"{self.folder / file} does not hold {name}, which the index promises: {error}"
+            ) from error
+        if tuple(tensor.shape) not in shapes:
+            raise CheckpointError(
+                f"{name} in {file} has shape {list(tensor.shape)} but config.json makes it "
+                f"{list(shapes[0])}; are config.json and the weights of the same model?"
+            )
+        if tensor.dtype not in _FLOATS:
+            raise CheckpointError(
+                f"{name} in {file} is {tensor.dtype}; this loader reads float32, bfloat16 and "
+                "float16: get the unquantised checkpoint"
+            )
+        return tensor
+
+    def _find(self) -> dict[str, str]:
+        if (self.folder / _INDEX).is_file():
+            try:
+                where = json.loads((self.folder / _INDEX).read_text(encoding="utf-8"))["weight_map"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise CheckpointError(f"{self.folder / _INDEX} is broken: {error!r}") from error
+            for file in sorted(set(where.values())):
+                self._open(file)
+            return where
+        if (self.folder / _SINGLE).is_file():
+            return dict.fromkeys(self._open(_SINGLE).keys(), _SINGLE)
+        raise CheckpointError(
+            f"{self.folder} has neither {_SINGLE} nor {_INDEX}"
+            + ("; convert the .bin files to safetensors" if any(self.folder.glob("*.bin")) else "")
+        )
+
+    def _open(self, file: str) -> Any:
+        path = self.folder / file
+        try:
+            self._files[file] = safe_open(path, framework="pt")
+        except FileNotFoundError:
+            raise CheckpointError(
+                f"{path} is missing; the download is not complete, run it again"
+            ) from None
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(
+                f"{path} ({path.stat().st_size:,} bytes) is cut short or broken: {error}; "
+                "download it again"
+            ) from error
+        return self._files[file]
+
+
+class Reader:
+    """The tensors below one module, converted to the wanted dtype and device as they are read."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        prefix: str,
+        dtype: torch.dtype | None,
+        device: torch.device,
+    ) -> None:
+        self._checkpoint = checkpoint
+        self._prefix = prefix
+        self._dtype = dtype
+        self._device = device
+        self.taken: set[str] = set()
+
+    def take(self, name: str, *shapes: tuple[int, ...]) -> Tensor:
+        """One tensor of this module."""
+        full = self._prefix + name
+        self.taken.add(full)
+        return self._checkpoint.take(full, *shapes).to(self._device, self._dtype)
+
+
+def load_module(
+    module: nn.Module,
+    checkpoint: Checkpoint,
+    prefix: str,
+    dtype: torch.dtype | None,
+    device: torch.device,
+) -> set[str]:
+    """Fill one module's own parameters, not its children's; tell which tensors it took."""
+    reader = Reader(checkpoint, prefix, dtype, device)
+    if isinstance(module, StoredModule):
+        module.read(reader)
+    else:
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            tensor = reader.take(name, tuple(parameter.shape))
+            module.register_parameter(name, nn.Parameter(tensor))
+    return reader.taken
+
+
+def stored_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """All tensors of a model under their checkpoint names, in their checkpoint form."""
+    tensors: dict[str, Tensor] = {}
+    for path, module in model.named_modules():
+        own = module.stored() if isinstance(module, StoredModule) else _own_parameters(module)
+        tensors |= {f"{path}.{name}": tensor for name, tensor in own.items()}
+    return tensors
+
+
+def _own_parameters(module: nn.Module) -> Mapping[str, Tensor]:
+    return dict(module.named_parameters(recurse=False))
+
+
+def write_weights(tensors: Mapping[str, Tensor], folder: Path, max_shard_bytes: int) -> None:
+    """Write tensors as one file, or as shards with an index."""
+    shards: list[dict[str, Tensor]] = [{}]
+    size = 0
+    for name, tensor in tensors.items():
+        if shards[-1] and size + tensor.nbytes > max_shard_bytes:
+            shards.append({})
+            size = 0
+        shards[-1][name] = tensor.detach().cpu().contiguous()
+        size += tensor.nbytes
+    if len(shards) == 1:
+        save_file(shards[0], folder / _SINGLE, metadata={"format": "pt"})
+        return
+    where: dict[str, str] = {}
+    for number, shard in enumerate(shards, 1):
+        file = f"model-{number:05}-of-{len(shards):05}.safetensors"
+        save_file(shard, folder / file, metadata={"format": "pt"})
+        where |= dict.fromkeys(shard, file)
+    total = sum(tensor.nbytes for tensor in tensors.values())
+    index = {"metadata": {"total_size": total}, "weight_map": where}
+    (folder / _INDEX).write_text(json.dumps(index, indent=2), encoding="utf-8")
+
+
+@contextmanager
+def replacing(folder: Path, stale: str) -> Iterator[Path]:
+    """A new folder to write into, whose files move to `folder` when all are written.
+
+    Files there that match the pattern `stale` and were not written anew are then removed. If the
+    writing fails, `folder` is as it was.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
+    try:
+        yield fresh
+        written = {path.name for path in fresh.iterdir()}
+        for path in sorted(fresh.iterdir()):
+            path.replace(folder / path.name)
+        for path in folder.glob(stale):
+            if path.name not in written:
+                path.unlink()
+    finally:
+        shutil.rmtree(fresh)

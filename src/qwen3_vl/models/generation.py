@@ -1,0 +1,105 @@
+"""The plain loop that turns a prompt into an answer: the meaning of every faster engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from qwen3_vl.config.generation import GenerationConfig
+from qwen3_vl.errors import ContextLengthError, InputError
+from qwen3_vl.models.cache import DenseCache
+from qwen3_vl.models.packing import Packing
+from qwen3_vl.models.vision import Pictures
+from qwen3_vl.ops.sampling import draw, narrow, penalise
+
+if TYPE_CHECKING:
+    from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
+
+
+class Decoding:
+    """The state of one batch of answers: made for it, and gone with it."""
+
+    def __init__(
+        self,
+        model: Qwen3VLForConditionalGeneration,
+        input_ids: Tensor,
+        attention_mask: Tensor | None,
+        pictures: Pictures,
+        settings: GenerationConfig,
+    ) -> None:
+        self._model = model
+        self._settings = settings
+        self._pictures = pictures
+        self._packing = Packing.of(input_ids, attention_mask)
+        self._input_ids = input_ids
+        self._prompts = self._packing.rows(self._packing.flatten(input_ids))
+        _check_room(model, self._packing, settings)
+        self._generators = [
+            torch.Generator(input_ids.device).manual_seed(settings.seed) for _ in self._prompts
+        ]
+        self._answers = [row.new_empty(0) for row in self._prompts]
+
+    def steps(self) -> Iterator[list[int | None]]:
+        """The next token of each answer, step by step; None where an answer has ended."""
+        core = self._model.model
+        cache = DenseCache(self._model.config.text_config, len(self._prompts))
+        open_rows = torch.ones(len(self._prompts), dtype=torch.bool)
+        ids, packing, pictures = self._input_ids, self._packing, self._pictures
+        for _ in range(self._settings.max_new_tokens):
+            with torch.inference_mode():
+                hidden = core.run(ids, packing, pictures, cache=cache)
+                last = torch.tensor([length for length in packing.lengths if length]).cumsum(0) - 1
+                logits = self._model.lm_head(hidden[last.to(hidden.device)]).float()
+                rows = open_rows.nonzero().squeeze(1).tolist()
+                chosen: list[int | None] = [None] * len(self._prompts)
+                for row, scores in zip(rows, logits, strict=True):
+                    token = self._choose(row, scores)
+                    chosen[row] = int(token)
+                    self._answers[row] = torch.cat((self._answers[row], token.view(1)))
+            yield chosen
+            for row in rows:
+                open_rows[row] = chosen[row] not in self._settings.eos_token_id
+            if not open_rows.any():
+                return
+            ids = torch.tensor([[token or 0] for token in chosen], device=ids.device)
+            packing = Packing.of(ids, open_rows.unsqueeze(1).to(ids.device))
+            pictures = Pictures()
+
+    def _choose(self, row: int, logits: Tensor) -> Tensor:
+        settings = self._settings
+        logits = penalise(
+            logits,
+            self._prompts[row],
+            self._answers[row],
+            repetition=settings.repetition_penalty,
+            presence=settings.presence_penalty,
+            frequency=settings.frequency_penalty,
+        )
+        if not settings.do_sample:
+            return logits.argmax()
+        logits = narrow(
+            logits,
+            temperature=settings.temperature,
+            top_k=settings.top_k,
+            top_p=settings.top_p,
+            min_p=settings.min_p,
+        )
+        return draw(logits, self._generators[row])
+
+
+def _check_room(
+    model: Qwen3VLForConditionalGeneration, packing: Packing, settings: GenerationConfig
+) -> None:
+    context = model.config.text_config.max_position_embeddings
+    longest = max(packing.lengths)
+    if min(packing.lengths) == 0:
+        raise InputError("a prompt is empty")
+    if longest + settings.max_new_tokens > context:
+        raise ContextLengthError(
+            f"a prompt of {longest} tokens and {settings.max_new_tokens} new ones do not fit the "
+            f"context of {context}; lower max_new_tokens, shorten the text, or use fewer or "
+            "smaller pictures"
+        )

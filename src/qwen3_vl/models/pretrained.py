@@ -1,0 +1,172 @@
+"""Loading and saving: a skeleton without memory is built, then each module reads itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import torch
+from rich.console import Console
+from rich.progress import track
+from torch import nn
+
+from qwen3_vl.config.generation import GenerationConfig
+from qwen3_vl.config.model import Qwen3VLConfig, RopeStyle
+from qwen3_vl.errors import CheckpointError, ConfigError, DeviceError
+from qwen3_vl.hub import HubOptions, resolve
+from qwen3_vl.models.checkpoint import (
+    Checkpoint,
+    load_module,
+    replacing,
+    stored_tensors,
+    write_weights,
+)
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+Dtype = torch.dtype | Literal["auto", "float32", "bfloat16", "float16"]
+
+
+class Qwen3VLPreTrainedModel(nn.Module):
+    """What all models of the family share: a config, and the way from and to disk."""
+
+    checkpoint_prefix: ClassVar[str] = ""
+    """Where this class's modules lie in the checkpoint of the whole model."""
+
+    def __init__(self, config: Qwen3VLConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.generation_config = GenerationConfig()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The format of the weights."""
+        return next(self.parameters()).dtype
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_folder: str | Path,
+        *,
+        dtype: Dtype = "auto",
+        device_map: str | torch.device = "cpu",
+        revision: str | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        token: str | None = None,
+    ) -> Self:
+        """Load a model from a folder or from the hub.
+
+        `dtype="auto"` keeps the checkpoint's own format, whose files are then mapped and not
+        copied. `device_map` is one device; `auto` is the GPU if torch can use one, else the CPU.
+        """
+        options = HubOptions(revision, cache_dir, local_files_only, token)
+        folder = resolve(name_or_folder, options)
+        config = Qwen3VLConfig.from_pretrained(folder)
+        wanted, device = wanted_dtype(dtype), wanted_device(device_map)
+        model = cls.skeleton(config)
+        model._read(Checkpoint(folder), wanted, device)
+        model.generation_config = GenerationConfig.from_pretrained(folder, config)
+        return model.eval()
+
+    @classmethod
+    def skeleton(cls, config: Qwen3VLConfig) -> Self:
+        """The modules alone: no weights, no memory, whatever the size."""
+        with torch.device("meta"):
+            return cls(config)
+
+    @classmethod
+    def random(
+        cls, config: Qwen3VLConfig, seed: int = 0, dtype: torch.dtype = torch.float32
+    ) -> Self:
+        """An untrained model whose weights follow from the seed, on any machine the same."""
+        model = cls.skeleton(config).to_empty(device="cpu").to(dtype)
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if parameter.ndim == 1:
+                    parameter.fill_(0.0 if name.endswith("bias") else 1.0)
+                else:
+                    spread = config.text_config.initializer_range
+                    parameter.normal_(0.0, spread, generator=generator)
+        return model.eval()
+
+    def save_pretrained(
+        self,
+        folder: str | Path,
+        *,
+        max_shard_bytes: int = 5 * 10**9,
+        rope: RopeStyle = "rope_parameters",
+    ) -> None:
+        """Write a folder that this package and `transformers` load; a failure leaves no trace.
+
+        `rope="rope_scaling"` writes config.json for transformers 4.
+        """
+        with replacing(Path(folder), stale="model*.safetensors*") as fresh:
+            config = json.dumps(self.config.to_dict(rope), indent=2)
+            (fresh / "config.json").write_text(config + "\n", encoding="utf-8")
+            generation = json.dumps(self.generation_config.to_dict(), indent=2)
+            (fresh / "generation_config.json").write_text(generation + "\n", encoding="utf-8")
+            write_weights(stored_tensors(self), fresh, max_shard_bytes)
+
+    def _read(
+        self, checkpoint: Checkpoint, dtype: torch.dtype | None, device: torch.device
+    ) -> None:
+        prefix = self.checkpoint_prefix
+        if not any(name.startswith(prefix) for name in checkpoint.names):
+            prefix = ""  # saved from this very class, not from the whole model
+        taken: set[str] = set()
+        modules = [(path, module) for path, module in self.named_modules() if path]
+        for path, module in track(
+            modules, "loading weights", console=Console(stderr=True), transient=True
+        ):
+            taken |= load_module(module, checkpoint, f"{prefix}{path}.", dtype, device)
+        self._check_all_taken(checkpoint, taken, prefix)
+
+    def _check_all_taken(self, checkpoint: Checkpoint, taken: set[str], prefix: str) -> None:
+        """A tensor that nobody wants shows that config.json is not of this checkpoint."""
+        left = {name for name in checkpoint.names - taken if name.startswith(prefix)}
+        if self.config.tie_word_embeddings:
+            left.discard("lm_head.weight")  # a copy of the embeddings that some tools write
+        if left:
+            some = ", ".join(sorted(left)[:3])
+            raise CheckpointError(
+                f"{checkpoint.folder} has {len(left)} tensors that config.json has no place for, "
+                f"such as {some}; are config.json and the weights of the same model?"
+            )
+
+
+def wanted_dtype(dtype: Dtype) -> torch.dtype | None:
+    """The torch dtype of a name; None for `auto`."""
+    names = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if dtype == "auto":
+        return None
+    if isinstance(dtype, str):
+        if dtype not in names:
+            raise ConfigError(f"dtype is {dtype!r}; it can be auto, {', '.join(names)}")
+        return names[dtype]
+    if dtype not in names.values():
+        raise ConfigError(f"dtype is {dtype}; it can be auto, {', '.join(names)}")
+    return dtype
+
+
+def wanted_device(device_map: str | torch.device) -> torch.device:
+    """The torch device of a name, checked for being there."""
+    if device_map == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(device_map)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise DeviceError(
+            f"device_map is {device_map!r}, which torch cannot use here: {error}; "
+            "use 'auto', 'cpu', or a device such as 'cuda:0'"
+        ) from error
+    return device

@@ -1,0 +1,339 @@
+"""Qwen3-VL: vision tower, fusion and decoder, with the call that `transformers` users know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from qwen3_vl.config.generation import GenerationConfig, GenerationOptions
+from qwen3_vl.config.model import Qwen3VLConfig
+from qwen3_vl.errors import ContextLengthError, InputError
+from qwen3_vl.models.cache import DenseCache, NoCache
+from qwen3_vl.models.fusion import fuse
+from qwen3_vl.models.generation import Decoding
+from qwen3_vl.models.packing import Packing
+from qwen3_vl.models.positions import Grid, PositionCounter
+from qwen3_vl.models.pretrained import Qwen3VLPreTrainedModel
+from qwen3_vl.models.text import TextModel
+from qwen3_vl.models.vision import Pictures, VisionModel, VisualFeatures
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+@dataclass
+class ModelOutput:
+    """What `Qwen3VLModel` gives for a batch."""
+
+    last_hidden_state: Tensor
+    """[batch, tokens, hidden]; zeros where the batch is padded"""
+    past_key_values: DenseCache | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    """The embeddings, what leaves each layer but the last, and the final norm."""
+
+
+@dataclass
+class CausalOutput:
+    """What `Qwen3VLForConditionalGeneration` gives for a batch."""
+
+    logits: Tensor
+    """[batch, tokens, vocabulary]; zeros where the batch is padded"""
+    loss: Tensor | None = None
+    past_key_values: DenseCache | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+
+
+class Qwen3VLModel(Qwen3VLPreTrainedModel):
+    """Everything but the head: token ids and pictures in, hidden states out."""
+
+    checkpoint_prefix = "model."
+
+    def __init__(self, config: Qwen3VLConfig) -> None:
+        super().__init__(config)
+        self.visual = VisionModel(config.vision_config)
+        self.language_model = TextModel(config.text_config)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: DenseCache | None = None,
+        pixel_values: Tensor | None = None,
+        pixel_values_videos: Tensor | None = None,
+        image_grid_thw: Tensor | None = None,
+        video_grid_thw: Tensor | None = None,
+        mm_token_type_ids: Tensor | None = None,
+        output_hidden_states: bool = False,
+    ) -> ModelOutput:
+        """Run a padded batch [batch, tokens]; a `DenseCache` given as the past is carried on."""
+        pictures = Pictures(pixel_values, pixel_values_videos, image_grid_thw, video_grid_thw)
+        packing = Packing.of(input_ids, attention_mask, after_cache=past_key_values is not None)
+        self.check_token_types(input_ids, mm_token_type_ids)
+        states: list[Tensor] = []
+        hidden = self.run(
+            input_ids,
+            packing,
+            pictures,
+            position_ids,
+            past_key_values,
+            states.append if output_hidden_states else None,
+        )
+        return ModelOutput(
+            packing.pad(hidden),
+            past_key_values,
+            tuple(map(packing.pad, states)) if output_hidden_states else None,
+        )
+
+    def run(
+        self,
+        input_ids: Tensor,
+        packing: Packing,
+        pictures: Pictures,
+        position_ids: Tensor | None = None,
+        cache: DenseCache | None = None,
+        watch: Callable[[Tensor], None] | None = None,
+    ) -> Tensor:
+        """The hidden states [tokens, hidden] of the tokens that are not padding."""
+        ids = packing.flatten(input_ids)
+        self._check_ids(ids)
+        images, videos = _grids(pictures.image_grid_thw), _grids(pictures.video_grid_thw)
+        counted, following = self._positions(ids, packing, images, videos, cache)
+        if position_ids is None:
+            positions = counted.to(ids.device)
+        else:
+            positions = self._given_positions(position_ids, packing)
+        fused = fuse(ids, self.language_model.embed_tokens(ids), self._features(pictures))
+        view = NoCache(packing.lengths) if cache is None else cache.view(packing.lengths)
+        hidden = self.language_model(fused, positions, view, watch)
+        if cache is not None:
+            cache.advance(packing.lengths, following)
+        return hidden
+
+    def get_rope_index(
+        self,
+        input_ids: Tensor,
+        image_grid_thw: Tensor | None = None,
+        video_grid_thw: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Positions [3, batch, tokens], and how far each row's next position lies from its length.
+
+        Padding gets position 0.
+        """
+        packing = Packing.of(input_ids, attention_mask)
+        images, videos = _grids(image_grid_thw), _grids(video_grid_thw)
+        flat, following = self._positions(packing.flatten(input_ids), packing, images, videos)
+        deltas = [after - length for after, length in zip(following, packing.lengths, strict=True)]
+        positions = torch.stack([packing.pad(axis) for axis in flat.to(input_ids.device)])
+        return positions, torch.tensor(deltas, device=input_ids.device).unsqueeze(1)
+
+    def get_image_features(self, pixel_values: Tensor, image_grid_thw: Tensor) -> VisualFeatures:
+        """Encode images, or videos: both take the same way."""
+        grids = _grids(image_grid_thw)
+        patches = sum(steps * rows * columns for steps, rows, columns in grids)
+        expected = (patches, self.config.vision_config.patch_dim)
+        if tuple(pixel_values.shape) != expected:
+            raise InputError(
+                f"pixels of shape {list(pixel_values.shape)} do not fit the grids, which need "
+                f"{list(expected)}; pass the pixels and grids of one processor call"
+            )
+        merge = self.config.vision_config.spatial_merge_size
+        for grid in grids:
+            if min(grid) < 1 or grid[1] % merge or grid[2] % merge:
+                raise InputError(f"grid {list(grid)} is not whole blocks of {merge}×{merge}")
+        return self.visual(pixel_values, grids)
+
+    def _features(self, pictures: Pictures) -> dict[int, VisualFeatures]:
+        given = {
+            self.config.image_token_id: (pictures.pixel_values, pictures.image_grid_thw),
+            self.config.video_token_id: (pictures.pixel_values_videos, pictures.video_grid_thw),
+        }
+        return {
+            token: self.get_image_features(pixels, grid)
+            for token, (pixels, grid) in given.items()
+            if pixels is not None and grid is not None
+        }
+
+    def _positions(
+        self,
+        ids: Tensor,
+        packing: Packing,
+        images: list[Grid],
+        videos: list[Grid],
+        cache: DenseCache | None = None,
+    ) -> tuple[Tensor, list[int]]:
+        starts = [0] * len(packing.lengths) if cache is None else cache.positions
+        if len(starts) != len(packing.lengths):
+            raise InputError(
+                f"the cache holds {len(starts)} sequences, the batch has {len(packing.lengths)}"
+            )
+        counter = PositionCounter(self.config, images, videos)
+        rows = packing.rows(ids)
+        counted = [
+            counter.positions(row.tolist(), start) for row, start in zip(rows, starts, strict=True)
+        ]
+        counter.finish()
+        held = [0] * len(rows) if cache is None else cache.lengths
+        longest = max(old + len(row) for old, row in zip(held, rows, strict=True))
+        context = self.config.text_config.max_position_embeddings
+        if longest > context:
+            raise ContextLengthError(
+                f"{longest} tokens do not fit the context of {context}; "
+                "shorten the text, or use fewer or smaller pictures"
+            )
+        return torch.cat([row for row, _ in counted], dim=1), [after for _, after in counted]
+
+    def _given_positions(self, position_ids: Tensor, packing: Packing) -> Tensor:
+        if position_ids.ndim == 2:
+            position_ids = position_ids.expand(3, -1, -1)
+        if position_ids.shape != (3, *packing.mask.shape):
+            raise InputError(
+                f"position_ids {list(position_ids.shape)} must be [3, batch, tokens] = "
+                f"{[3, *packing.mask.shape]}"
+            )
+        return torch.stack([packing.flatten(axis) for axis in position_ids])
+
+    def _check_ids(self, ids: Tensor) -> None:
+        size = self.config.text_config.vocab_size
+        if not len(ids):
+            raise InputError("the prompt is empty")
+        low, high = (int(bound) for bound in torch.aminmax(ids))
+        if low < 0 or high >= size:
+            raise InputError(
+                f"token ids run from {low} to {high}, the vocabulary from 0 to {size - 1}; "
+                "was the text tokenised with this model's tokenizer?"
+            )
+
+    def check_token_types(self, input_ids: Tensor, mm_token_type_ids: Tensor | None) -> None:
+        """The ids already tell what is an image; types that say otherwise are a mistake."""
+        if mm_token_type_ids is None:
+            return
+        image, video = self.config.image_token_id, self.config.video_token_id
+        types = (input_ids == image).long() + 2 * (input_ids == video).long()
+        if not torch.equal(types, mm_token_type_ids.to(types)):
+            raise InputError("mm_token_type_ids disagree with the placeholders in input_ids")
+
+
+class TiedHead(nn.Module):
+    """A head without weights of its own: it scores against the input embeddings."""
+
+    def __init__(self, embeddings: nn.Embedding) -> None:
+        super().__init__()
+        # In a tuple, so that torch does not count the embeddings as this module's own.
+        self._embeddings = (embeddings,)
+
+    @property
+    def weight(self) -> Tensor:
+        """The shared table [vocabulary, hidden]."""
+        return self._embeddings[0].weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Hidden states to logits."""
+        return F.linear(x, self.weight)
+
+
+class Qwen3VLForConditionalGeneration(Qwen3VLPreTrainedModel):
+    """The whole model: token ids and pictures in, logits out."""
+
+    def __init__(self, config: Qwen3VLConfig) -> None:
+        super().__init__(config)
+        self.model = Qwen3VLModel(config)
+        text = config.text_config
+        self.lm_head = (
+            TiedHead(self.model.language_model.embed_tokens)
+            if config.tie_word_embeddings
+            else nn.Linear(text.hidden_size, text.vocab_size, bias=False)
+        )
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: DenseCache | None = None,
+        pixel_values: Tensor | None = None,
+        pixel_values_videos: Tensor | None = None,
+        image_grid_thw: Tensor | None = None,
+        video_grid_thw: Tensor | None = None,
+        mm_token_type_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+        logits_to_keep: int = 0,
+        output_hidden_states: bool = False,
+    ) -> CausalOutput:
+        """Run a padded batch; with `labels` [batch, tokens] (-100: not counted) also the loss.
+
+        `logits_to_keep` = n computes the logits of the last n columns alone; 0 means all.
+        """
+        if logits_to_keep < 0:
+            raise InputError(f"logits_to_keep is {logits_to_keep}; it must be at least 0")
+        if labels is not None and logits_to_keep:
+            raise InputError("labels need all logits: leave logits_to_keep at 0")
+        if labels is not None and labels.shape != input_ids.shape:
+            raise InputError(
+                f"labels {list(labels.shape)} do not fit input_ids {list(input_ids.shape)}"
+            )
+        out = self.model(
+            input_ids,
+            attention_mask,
+            position_ids,
+            past_key_values,
+            pixel_values,
+            pixel_values_videos,
+            image_grid_thw,
+            video_grid_thw,
+            mm_token_type_ids,
+            output_hidden_states,
+        )
+        logits = self.lm_head(out.last_hidden_state[:, -logits_to_keep:])
+        loss = None
+        if labels is not None:
+            loss = F.cross_entropy(
+                logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=-100
+            )
+        return CausalOutput(logits, loss, out.past_key_values, out.hidden_states)
+
+    def generate(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        pixel_values_videos: Tensor | None = None,
+        image_grid_thw: Tensor | None = None,
+        video_grid_thw: Tensor | None = None,
+        mm_token_type_ids: Tensor | None = None,
+        *,
+        generation_config: GenerationConfig | None = None,
+        **options: Unpack[GenerationOptions],
+    ) -> Tensor:
+        """The prompt's ids and the answer's after them [batch, tokens + new], padded at the end.
+
+        What `options` do not set is as `generation_config` says, by default the checkpoint's.
+        """
+        settings = (generation_config or self.generation_config).change(options)
+        if settings.stop:
+            raise InputError(
+                "generate works on ids and knows no stop strings: use Qwen3VLInference"
+            )
+        self.model.check_token_types(input_ids, mm_token_type_ids)
+        pictures = Pictures(pixel_values, pixel_values_videos, image_grid_thw, video_grid_thw)
+        decoding = Decoding(self, input_ids, attention_mask, pictures, settings)
+        pad = settings.pad_token_id
+        if pad is None:
+            pad = settings.eos_token_id[0] if settings.eos_token_id else 0
+        columns = [[pad if t is None else t for t in step] for step in decoding.steps()]
+        answers = torch.tensor(columns, dtype=input_ids.dtype, device=input_ids.device).T
+        return torch.cat((input_ids, answers), dim=1)
+
+
+def _grids(grid_thw: Tensor | None) -> list[Grid]:
+    if grid_thw is None:
+        return []
+    if grid_thw.ndim != 2 or grid_thw.shape[1] != 3:
+        raise InputError(f"a grid tensor is [pictures, 3], not {list(grid_thw.shape)}")
+    return [(int(t), int(h), int(w)) for t, h, w in grid_thw.tolist()]

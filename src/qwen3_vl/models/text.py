@@ -1,0 +1,136 @@
+"""The decoder: tokens of all sequences lie one after the other, without padding.
+
+A module sees `[tokens, hidden]`. Which token belongs to which sequence is known by the cache view
+alone, which owns the attention call; so a sequence gives the same numbers in any batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from qwen3_vl.config.model import TextConfig
+from qwen3_vl.models.experts import MoeLayer
+from qwen3_vl.models.fusion import Fused
+from qwen3_vl.models.positions import Qwen3VLRotaryEmbedding, apply_rotary_pos_emb
+from qwen3_vl.ops.rms_norm import rms_norm
+from qwen3_vl.seams import CacheView
+
+
+class RMSNorm(nn.Module):
+    """Scales a vector to unit mean square, then by a learned weight."""
+
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(size))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise the last dimension."""
+        return rms_norm(x, self.weight, self.eps)
+
+
+def repeat_kv(hidden_states: Tensor, n_rep: int) -> Tensor:
+    """Repeat each key head of [batch, kv_heads, tokens, dim] for the query heads that share it."""
+    return hidden_states.repeat_interleave(n_rep, dim=1)
+
+
+class Qwen3VLAttention(nn.Module):
+    """Projects, normalises each head, rotates; then the cache view attends."""
+
+    def __init__(self, config: TextConfig, layer: int) -> None:
+        super().__init__()
+        self.layer = layer
+        self.head_dim = config.head_dim
+        hidden, bias = config.hidden_size, config.attention_bias
+        inner = config.num_attention_heads * config.head_dim
+        inner_kv = config.num_key_value_heads * config.head_dim
+        self.q_proj = nn.Linear(hidden, inner, bias=bias)
+        self.k_proj = nn.Linear(hidden, inner_kv, bias=bias)
+        self.v_proj = nn.Linear(hidden, inner_kv, bias=bias)
+        self.o_proj = nn.Linear(inner, hidden, bias=bias)
+        self.q_norm = RMSNorm(config.head_dim, config.rms_norm_eps)
+        self.k_norm = RMSNorm(config.head_dim, config.rms_norm_eps)
+
+    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor], view: CacheView) -> Tensor:
+        """Attend with all tokens [tokens, hidden] of this pass."""
+        heads = (len(x), -1, self.head_dim)
+        q = self.q_norm(self.q_proj(x).view(heads))
+        k = self.k_norm(self.k_proj(x).view(heads))
+        v = self.v_proj(x).view(heads)
+        q, k = apply_rotary_pos_emb(q, k, *rotary)
+        return self.o_proj(view.attend(self.layer, q, k, v).reshape(len(x), -1))
+
+
+class TextMLP(nn.Module):
+    """The gated MLP: silu(gate) · up, projected down."""
+
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Transform each token by itself."""
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class DecoderLayer(nn.Module):
+    """Attention and MLP, each after a norm and added to what came in."""
+
+    def __init__(self, config: TextConfig, layer: int) -> None:
+        super().__init__()
+        self.self_attn = Qwen3VLAttention(config, layer)
+        if config.experts is not None and config.has_experts(layer):
+            self.mlp = MoeLayer(config, config.experts)
+        else:
+            self.mlp = TextMLP(config)
+        self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+
+    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor], view: CacheView) -> Tensor:
+        """One layer over all tokens."""
+        x = x + self.self_attn(self.input_layernorm(x), rotary, view)
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class TextModel(nn.Module):
+    """Embedding, decoder layers with DeepStack, final norm."""
+
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(
+            DecoderLayer(config, layer) for layer in range(config.num_hidden_layers)
+        )
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.rotary = Qwen3VLRotaryEmbedding(config)
+
+    def forward(
+        self,
+        inputs: Fused,
+        positions: Tensor,
+        view: CacheView,
+        watch: Callable[[Tensor], None] | None = None,
+    ) -> Tensor:
+        """Run embeddings [tokens, hidden] at `positions` [3, tokens].
+
+        `watch` is shown the embeddings, then what leaves each layer before DeepStack adds to it,
+        but after the last layer what leaves the final norm.
+        """
+        x = inputs.embeddings
+        rotary = self.rotary(positions, x.dtype)
+        seen = x
+        for index, layer in enumerate(self.layers):
+            if watch:
+                watch(seen)
+            seen = layer(x, rotary, view)
+            x = inputs.add_deepstack(index, seen)
+        x = self.norm(x)
+        if watch:
+            watch(x)
+        return x
