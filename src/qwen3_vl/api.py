@@ -1,0 +1,160 @@
+"""Ask a model about text, pictures and videos, in one line.
+
+vlm = Qwen3VLInference("Qwen/Qwen3-VL-2B-Instruct")
+print(vlm.generate_response("What is on the table?", images=["kitchen.jpg"]))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from qwen3_vl.config.generation import GenerationConfig, GenerationOptions
+from qwen3_vl.config.model import PRESETS, Qwen3VLConfig
+from qwen3_vl.errors import InputError
+from qwen3_vl.hub import HubOptions, resolve
+from qwen3_vl.inference.engine import Engine
+from qwen3_vl.inference.request import Messages, Output, Request
+from qwen3_vl.models.pretrained import Dtype, wanted_device, wanted_dtype
+from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
+from qwen3_vl.processing.processor import Qwen3VLProcessor
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+EMBEDDED = "embedded"
+"""The name of the small model that ships inside the package."""
+
+
+class Qwen3VLInference:
+    """A model and its processor, ready to answer."""
+
+    def __init__(
+        self,
+        model: Qwen3VLForConditionalGeneration | str | Path,
+        processor: Qwen3VLProcessor | None = None,
+    ) -> None:
+        """`model` is a folder, a hub id, `embedded`, or a loaded model with its processor."""
+        if isinstance(model, (str, Path)):
+            if processor is not None:
+                raise InputError("a model given by name brings its own processor; drop one of them")
+            model, processor = _load(model, "auto", "cpu", HubOptions())
+        elif processor is None:
+            raise InputError("a loaded model needs its processor: pass processor=… as well")
+        self.engine = Engine(model, processor)
+        self.settings: GenerationConfig = model.generation_config
+        """What a call does not set."""
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_folder: str | Path,
+        *,
+        dtype: Dtype = "auto",
+        device_map: str | torch.device = "cpu",
+        revision: str | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        token: str | None = None,
+    ) -> Qwen3VLInference:
+        """Load by folder, hub id or `embedded`, with a say in format, place and download."""
+        options = HubOptions(revision, cache_dir, local_files_only, token)
+        return cls(*_load(name_or_folder, dtype, device_map, options))
+
+    def generate_response(
+        self,
+        text: str,
+        images: Sequence[Any] | None = None,
+        videos: Sequence[Any] | None = None,
+        **options: Unpack[GenerationOptions],
+    ) -> str:
+        """The answer to a question about any number of pictures and videos."""
+        return "".join(self.stream(text, images, videos, **options))
+
+    def stream(
+        self,
+        text: str,
+        images: Sequence[Any] | None = None,
+        videos: Sequence[Any] | None = None,
+        **options: Unpack[GenerationOptions],
+    ) -> Iterator[str]:
+        """The same answer, piece by piece while it is made."""
+        messages = user_message(text, images, videos)
+        return (piece.text for piece in self.chat(messages, **options) if piece.text)
+
+    def generate_text(self, text: str, **options: Unpack[GenerationOptions]) -> str:
+        """The answer to a question without pictures."""
+        return self.generate_response(text, **options)
+
+    def generate_multimodal(
+        self,
+        text: str,
+        images: Sequence[Any] | None = None,
+        videos: Sequence[Any] | None = None,
+        **options: Unpack[GenerationOptions],
+    ) -> str:
+        """The answer to a question about pictures or videos, of which there must be some."""
+        if not images and not videos:
+            raise InputError("generate_multimodal needs images or videos; or use generate_text")
+        return self.generate_response(text, images, videos, **options)
+
+    def chat(
+        self,
+        messages: Messages,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        **options: Unpack[GenerationOptions],
+    ) -> Iterator[Output]:
+        """Continue a whole conversation; the pieces also tell token counts and why it ended."""
+        return self.engine.stream(Request(messages, self.settings.change(options), tools))
+
+
+def user_message(
+    text: str, images: Sequence[Any] | None = None, videos: Sequence[Any] | None = None
+) -> list[dict[str, Any]]:
+    """A conversation of one question, its pictures before its text."""
+    for name, given in (("images", images), ("videos", videos)):
+        if given is not None and not isinstance(given, (list, tuple)):
+            raise InputError(f"{name} must be a list, not {type(given).__name__}: {name}=[…]")
+    content: list[dict[str, Any]] = [{"type": "image", "image": image} for image in images or ()]
+    content += [{"type": "video", "video": video} for video in videos or ()]
+    return [{"role": "user", "content": [*content, {"type": "text", "text": text}]}]
+
+
+def find_config(name: str) -> Qwen3VLConfig:
+    """The shape of a model by folder, hub id, `embedded`, or preset."""
+    if name in PRESETS:
+        return Qwen3VLConfig.preset(name)
+    return Qwen3VLConfig.from_pretrained(embedded_folder() if name == EMBEDDED else resolve(name))
+
+
+def _load(
+    name: str | Path, dtype: Dtype, device_map: str | torch.device, options: HubOptions
+) -> tuple[Qwen3VLForConditionalGeneration, Qwen3VLProcessor]:
+    if str(name) == EMBEDDED:
+        return _embedded(wanted_dtype(dtype), wanted_device(device_map))
+    folder = resolve(name, options)
+    processor = Qwen3VLProcessor.from_pretrained(folder)
+    model = Qwen3VLForConditionalGeneration.from_pretrained(
+        folder, dtype=dtype, device_map=device_map
+    )
+    return model, processor
+
+
+def _embedded(
+    dtype: torch.dtype | None, device: torch.device
+) -> tuple[Qwen3VLForConditionalGeneration, Qwen3VLProcessor]:
+    """The model inside the package. It is not trained yet: its weights follow from a seed."""
+    folder = embedded_folder()
+    config = Qwen3VLConfig.from_pretrained(folder)
+    model = Qwen3VLForConditionalGeneration.random(config, seed=0)
+    model.generation_config = GenerationConfig.from_pretrained(folder, config)
+    return model.to(device, dtype), Qwen3VLProcessor.from_pretrained(folder)
+
+
+def embedded_folder() -> Path:
+    """Where the files of the embedded model are."""
+    return Path(str(files("qwen3_vl") / "assets" / "embedded"))

@@ -1,0 +1,55 @@
+"""The `qwen3-vl` command: collects the commands, and tells errors in one line."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+import qwen3_vl
+from qwen3_vl.cli.demo import demo
+from qwen3_vl.cli.inspect import inspect
+from qwen3_vl.cli.run import run
+from qwen3_vl.cli.validate import validate
+from qwen3_vl.errors import Qwen3VLError
+
+app = typer.Typer(
+    name="qwen3-vl",
+    help="Run Qwen3-VL vision-language models on the hardware you own.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command()(run)
+app.command()(demo)
+app.add_typer(inspect, name="inspect")
+app.add_typer(validate, name="validate")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"qwen3-vl {qwen3_vl.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Options that come before a command."""
+
+
+def main() -> None:
+    """Run the command line; an error of ours is one line on stderr and exit code 2."""
+    try:
+        app()
+    except Qwen3VLError as error:
+        Console(stderr=True).print(f"error: {error}", style="red", markup=False, highlight=False)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,113 @@
+"""`qwen3-vl run`: ask one question about pictures and videos, and see the answer as it comes."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from qwen3_vl.config.generation import GenerationOptions
+
+_ModelOption = typer.Option("--model", "-m", help="A folder, a hub id, or 'embedded'.")
+
+
+def run(
+    question: Annotated[str, typer.Argument(help="The question; '-' reads it from stdin.")],
+    model: Annotated[str, _ModelOption] = "Qwen/Qwen3-VL-2B-Instruct",
+    image: Annotated[
+        list[str] | None, typer.Option("--image", "-i", help="A picture; repeat for more.")
+    ] = None,
+    video: Annotated[
+        list[str] | None, typer.Option("--video", "-v", help="A video; repeat for more.")
+    ] = None,
+    system: Annotated[str | None, typer.Option(help="A system message.")] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(help="Length of the answer.")] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="Randomness; 0 always takes the likeliest token.")
+    ] = None,
+    top_k: Annotated[int | None, typer.Option(help="Sample from the k likeliest tokens.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Sample from this much probability.")] = None,
+    min_p: Annotated[
+        float | None, typer.Option(help="Drop tokens below this share of the likeliest.")
+    ] = None,
+    repetition_penalty: Annotated[
+        float | None, typer.Option(help="Above 1 weakens what was said before.")
+    ] = None,
+    presence_penalty: Annotated[
+        float | None, typer.Option(help="Above 0 weakens what the answer has said.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Makes sampling repeatable.")] = None,
+    stop: Annotated[
+        list[str] | None, typer.Option(help="End before this text; repeat for more.")
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")] = "cpu",
+    stats: Annotated[bool, typer.Option(help="Print token counts and speed at the end.")] = False,
+) -> None:
+    """Ask a question about pictures and videos, or without any."""
+    options = GenerationOptions(
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
+        presence_penalty=presence_penalty,
+        seed=seed,
+        stop=stop or None,
+    )
+    text = sys.stdin.read() if question == "-" else question
+    answer(model, text, _media(image), _media(video), options, system, dtype, device, stats)
+
+
+def answer(
+    model: str,
+    text: str,
+    images: list[str],
+    videos: list[str],
+    options: GenerationOptions,
+    system: str | None = None,
+    dtype: str = "auto",
+    device: str = "cpu",
+    stats: bool = False,
+) -> None:
+    """Load, ask, print while the answer comes, and tell the speed if it is wanted."""
+    # Imported here so that --help does not wait for torch.
+    from qwen3_vl.api import Qwen3VLInference, user_message
+
+    console = Console(stderr=True)
+    with console.status(f"loading {model}"):
+        vlm = Qwen3VLInference.from_pretrained(model, dtype=dtype, device_map=device)
+    messages = user_message(text, images, videos)
+    if system is not None:
+        messages.insert(0, {"role": "system", "content": system})
+    started = time.perf_counter()
+    pieces = vlm.chat(messages, **options)
+    with console.status("reading the prompt" if not images else "looking"):
+        first = next(pieces)
+    first_at = time.perf_counter()
+    typer.echo(first.text, nl=False)
+    last = first
+    for last in pieces:
+        typer.echo(last.text, nl=False)
+    typer.echo()
+    if stats:
+        wait, rest = first_at - started, time.perf_counter() - first_at
+        speed = f"{(last.answer_tokens - 1) / rest:.1f} tokens/s" if rest > 0 else "-"
+        console.print(
+            f"{last.prompt_tokens} prompt tokens, first token after {wait:.2f} s, "
+            f"{last.answer_tokens} answer tokens at {speed}, ended by {last.finish_reason}"
+        )
+
+
+def _media(sources: Iterable[str] | None) -> list[str]:
+    """Paths with ~ expanded; URLs as they are."""
+    return [
+        s if "://" in s or s.startswith("data:") else str(Path(s).expanduser())
+        for s in sources or ()
+    ]

@@ -1,0 +1,125 @@
+"""The command line as a person uses it, offline."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+from PIL import Image
+
+from qwen3_vl.cli.main import main
+
+
+@dataclass(frozen=True)
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Command = Callable[..., Done]
+
+
+@pytest.fixture
+def qwen3_vl(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Command:
+    """Runs a command in this process, without a network and with an empty cache of models."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def run(*arguments: str, stdin: str = "") -> Done:
+        monkeypatch.setattr(sys, "argv", ["qwen3-vl", *arguments])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        with pytest.raises(SystemExit) as left:
+            main()
+        out, err = capsys.readouterr()
+        return Done(int(left.value.code or 0), out, err)
+
+    return run
+
+
+def test_python_m_runs_the_same_command() -> None:
+    command = [sys.executable, "-m", "qwen3_vl", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True)
+    assert done.stdout.startswith("qwen3-vl 0.")
+
+
+def test_demo_answers_and_says_that_the_model_is_not_trained(qwen3_vl: Command) -> None:
+    done = qwen3_vl("demo")
+    assert done.returncode == 0, done.stderr
+    assert "not trained yet" in done.stdout
+    assert "answer tokens at" in done.stderr
+
+
+def test_run_prints_the_answer_alone_on_stdout(qwen3_vl: Command, tmp_path: Path) -> None:
+    Image.new("RGB", (64, 48), "navy").save(tmp_path / "night.png")
+    picture = str(tmp_path / "night.png")
+    asked = ("run", "-m", "embedded", "-i", picture, "-i", picture, "Same?")
+    first = qwen3_vl(*asked, "--max-new-tokens", "5", "--stats")
+    second = qwen3_vl(*asked, "--max-new-tokens", "5")
+    assert first.returncode == 0, first.stderr
+    assert first.stdout == second.stdout
+    assert first.stdout.endswith("\n")
+    assert "5 answer tokens" in first.stderr
+    assert "ended by length" in first.stderr
+    assert "answer tokens" not in second.stderr
+
+
+def test_run_reads_the_question_from_stdin(qwen3_vl: Command) -> None:
+    asked = ("run", "-m", "embedded", "--max-new-tokens", "4")
+    assert qwen3_vl(*asked, "-", stdin="Hi").stdout == qwen3_vl(*asked, "Hi").stdout
+
+
+def test_a_seed_turns_sampling_on_and_repeats_it(qwen3_vl: Command) -> None:
+    asked = ("run", "-m", "embedded", "Hi", "--max-new-tokens", "8")
+    once, again = (qwen3_vl(*asked, "--seed", "3").stdout for _ in range(2))
+    assert once == again
+    assert once != qwen3_vl(*asked).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "cause"),
+    [
+        (("run", "-m", "no/such/folder", "Hi"), "there is no folder 'no/such/folder'"),
+        (("run", "-m", "someone/some-model", "Hi"), "not in the local cache"),
+        (("run", "-m", "embedded", "-i", "nothing.png", "Hi"), "nothing.png"),
+        (("run", "-m", "embedded", "Hi", "--top-p", "1.5"), "top_p is 1.5"),
+        (("run", "-m", "embedded", "Hi", "--max-new-tokens", "0"), "max_new_tokens is 0"),
+        (("run", "-m", "embedded", "Hi", "--max-new-tokens", "9999"), "do not fit the context"),
+        (("run", "-m", "embedded", "Hi", "--dtype", "int3"), "int3"),
+        (("run", "-m", "embedded", "Hi", "--device", "abacus"), "abacus"),
+        (("inspect", "model", "no-such-preset"), "no-such-preset"),
+        (("validate", "parity", "-m", "no/such/folder"), "there is no folder"),
+    ],
+)
+def test_an_error_is_told_in_one_sentence(
+    qwen3_vl: Command, arguments: tuple[str, ...], cause: str
+) -> None:
+    done = qwen3_vl(*arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert cause in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_inspect_counts_the_official_parameters(qwen3_vl: Command) -> None:
+    done = qwen3_vl("inspect", "model", "2b-instruct")
+    assert done.returncode == 0, done.stderr
+    assert "2,127,532,032" in done.stdout
+    assert "112 KiB" in done.stdout
+
+
+def test_every_command_explains_itself(qwen3_vl: Command) -> None:
+    for command in (("run",), ("demo",), ("inspect", "model"), ("validate", "parity")):
+        done = qwen3_vl(*command, "--help")
+        assert done.returncode == 0
+        assert "Usage" in done.stdout
