@@ -21,7 +21,7 @@ def demo() -> None:
     )
     with as_file(files("qwen3_vl") / "assets" / "shapes.png") as picture:
         console.print(f"picture:  {picture}\nquestion: {_QUESTION}\nanswer:")
-        options = GenerationOptions(max_new_tokens=48)
+        options = GenerationOptions(max_new_tokens=48, seed=0)
         answer("embedded", _QUESTION, [str(picture)], [], options, stats=True)
     console.print(
         "\nWith real weights:  qwen3-vl run -m Qwen/Qwen3-VL-2B-Instruct "

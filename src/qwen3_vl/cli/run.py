@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
@@ -91,10 +92,10 @@ def answer(
     with console.status("reading the prompt" if not images else "looking"):
         first = next(pieces)
     first_at = time.perf_counter()
-    typer.echo(first.text, nl=False)
+    typer.echo(harmless(first.text), nl=False)
     last = first
     for last in pieces:
-        typer.echo(last.text, nl=False)
+        typer.echo(harmless(last.text), nl=False)
     typer.echo()
     if stats:
         wait, rest = first_at - started, time.perf_counter() - first_at
@@ -103,6 +104,13 @@ def answer(
             f"{last.prompt_tokens} prompt tokens, first token after {wait:.2f} s, "
             f"{last.answer_tokens} answer tokens at {speed}, ended by {last.finish_reason}"
         )
+
+
+def harmless(text: str) -> str:
+    """The text without control characters, with which a model could steer the terminal."""
+    return "".join(
+        "\ufffd" if unicodedata.category(c) == "Cc" and c not in "\n\t" else c for c in text
+    )
 
 
 def _media(sources: Iterable[str] | None) -> list[str]:

@@ -41,14 +41,8 @@ class Engine:
         yield Output(scanner.push(text.flush()) + scanner.flush(), prompt_tokens, count, "length")
 
     def _start(self, request: Request) -> tuple[Decoding, int]:
-        inputs = self.processor.apply_chat_template(
-            request.messages,
-            tools=request.tools,
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
-        ).to(self.model.device)
+        inputs = self.processor.prepare([request.messages], tools=request.tools)
+        inputs = inputs.to(self.model.device)
         pictures = Pictures(
             inputs.get("pixel_values"),
             inputs.get("pixel_values_videos"),

@@ -87,14 +87,7 @@ def _closeness(row: Row) -> float:
 
 
 def _prepare(processor: Qwen3VLProcessor, case: Case) -> Mapping[str, Any]:
-    return processor.apply_chat_template(
-        list(case.conversations),
-        add_generation_prompt=True,
-        tokenize=True,
-        return_dict=True,
-        padding=True,
-        padding_side=case.padding_side,
-    )
+    return processor.prepare(case.conversations, padding_side=case.padding_side)
 
 
 def _compare_inputs(
@@ -186,16 +179,12 @@ def _differences(case: str, ours: Mapping[str, Any], theirs: Mapping[str, Any]) 
 
 def _transformers() -> Any:
     try:
+        # transformers reads pictures with torchvision, but imports without it.
+        import torchvision  # noqa: F401
         import transformers
-        from transformers import Qwen3VLVideoProcessor
-    except ImportError as error:
+    except (ImportError, RuntimeError) as error:
         raise DependencyError(
-            "parity is measured against transformers, which is not installed: "
-            'pip install "qwen3-vl[bench]"'
+            f"parity is measured against transformers and torchvision, and {error}: "
+            'pip install "qwen3-vl[bench]" and the torchvision that fits your torch'
         ) from error
-    if "torchvision" in getattr(Qwen3VLVideoProcessor, "_backends", ()):
-        raise DependencyError(
-            "transformers reads pictures with torchvision, which is not installed: install the "
-            "version that fits your torch"
-        )
     return transformers

@@ -163,11 +163,13 @@ def test_lists_of_frames(
 
 
 @pytest.mark.parametrize("cap", [True, False])
-@pytest.mark.parametrize("size", [(16, 20), (40, 300), (700, 500), (20, 3900)])
+@pytest.mark.parametrize(
+    "shape", [(5, 16, 20), (5, 40, 300), (5, 700, 500), (5, 20, 3900), (80, 100, 220)]
+)
 def test_frames_of_many_sizes(
-    ours: Qwen3VLProcessor, uncapped: Qwen3VLProcessor, theirs: Any, size: Any, cap: bool
+    ours: Qwen3VLProcessor, uncapped: Qwen3VLProcessor, theirs: Any, shape: Any, cap: bool
 ) -> None:
-    frames = [_picture(*size, seed) for seed in range(5)]
+    frames = [_picture(*shape[1:], seed) for seed in range(shape[0])]
     reference = theirs(
         text=[VIDEO],
         videos=[frames],
