@@ -128,7 +128,8 @@ def find_config(name: str) -> Qwen3VLConfig:
     """The shape of a model by folder, hub id, `embedded`, or preset."""
     if name in PRESETS:
         return Qwen3VLConfig.preset(name)
-    return Qwen3VLConfig.from_pretrained(embedded_folder() if name == EMBEDDED else resolve(name))
+    folder = embedded_folder() if name == EMBEDDED else resolve(name, weights=False)
+    return Qwen3VLConfig.from_pretrained(folder)
 
 
 def _load(

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from qwen3_vl.errors import CheckpointError
 
-# Configs, tokenizer, templates and weights; never pickles, code or other frameworks' files.
-_WANTED = ["*.json", "*.jinja", "*.safetensors"]
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+# Never pickles, code or other frameworks' files.
+_SETTINGS = ["*.json", "*.jinja"]
+_WEIGHTS = ["*.safetensors"]
+_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _CHUNK = 1 << 24
 
 
@@ -25,11 +28,12 @@ class HubOptions:
     token: str | None = None
 
 
-def resolve(name: str | Path, options: HubOptions = HubOptions()) -> Path:
+def resolve(name: str | Path, options: HubOptions = HubOptions(), *, weights: bool = True) -> Path:
     """The folder of a model that is given by its folder or its hub id.
 
-    A download shows its progress, resumes where an earlier one broke off, and is checked against
-    the hub's checksums. `HF_HUB_OFFLINE=1` or `local_files_only` looks in the cache alone.
+    Without `weights` only configs, tokenizer and templates are downloaded.
+    A download shows its progress, keeps the files that an earlier one completed, and is checked
+    against the hub's checksums. `HF_HUB_OFFLINE=1` or `local_files_only` looks in the cache alone.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
@@ -39,27 +43,46 @@ def resolve(name: str | Path, options: HubOptions = HubOptions()) -> Path:
             f"there is no folder {str(name)!r}, and it is no hub id either; "
             "a hub id looks like Qwen/Qwen3-VL-2B-Instruct"
         )
-    return _download(str(name), options)
+    return _download(str(name), options, _SETTINGS + _WEIGHTS if weights else _SETTINGS)
 
 
-def _download(name: str, options: HubOptions) -> Path:
+def _download(name: str, options: HubOptions, wanted: list[str]) -> Path:
     # Imported here: it takes a third of a second that a local folder need not pay.
-    from huggingface_hub import errors, snapshot_download
+    from huggingface_hub import snapshot_download
 
-    held = _cached(name, options)
-    try:
+    with _explained(name, options):
+        held = _cached(name, options)
         folder = snapshot_download(
             name,
             revision=options.revision,
             cache_dir=options.cache_dir,
             local_files_only=options.local_files_only,
             token=options.token,
-            allow_patterns=_WANTED,
+            allow_patterns=wanted,
         )
+    files = [path for path in Path(folder).rglob("*") if path.is_file()]
+    # If one is new, all are checked: an earlier run may have broken off before it did so.
+    if any(str(path.resolve()) not in held for path in files):
+        _verify(name, Path(folder), files, options)
+    return Path(folder)
+
+
+@contextmanager
+def _explained(name: str, options: HubOptions) -> Iterator[None]:
+    """Turn the hub's errors into ours, each with what to do."""
+    from huggingface_hub import errors
+    from huggingface_hub.errors import HTTPError  # pyright: ignore[reportPrivateImportUsage]
+
+    try:
+        yield
+    except errors.HFValidationError as error:
+        raise CheckpointError(
+            f"there is no folder {name!r}, and it is no hub id: {error}"
+        ) from None
     except errors.RepositoryNotFoundError as error:
         raise CheckpointError(
-            f"the hub has no model {name!r}, or it is private: check the name, "
-            "or log in with `hf auth login`"
+            f"there is no folder {name!r}, and the hub has no such model, or it is private: check "
+            "the name, or log in with `hf auth login`"
         ) from error
     except errors.RevisionNotFoundError as error:
         raise CheckpointError(f"{name} has no revision {options.revision!r} on the hub") from error
@@ -68,12 +91,10 @@ def _download(name: str, options: HubOptions) -> Path:
             f"{name} is not in the local cache and the hub could not be asked: connect once to "
             "download it, or give the folder of a local copy"
         ) from error
-    except (errors.HfHubHTTPError, OSError) as error:
+    except (HTTPError, OSError) as error:  # HTTPError: what the hub's HTTP library raises
         raise CheckpointError(
-            f"the download of {name} failed: {error}; run again to resume it"
+            f"the download of {name} failed: {error}; run again, complete files are kept"
         ) from error
-    _verify(name, Path(folder), held, options)
-    return Path(folder)
 
 
 def _cached(name: str, options: HubOptions) -> frozenset[str]:
@@ -86,16 +107,15 @@ def _cached(name: str, options: HubOptions) -> frozenset[str]:
     return frozenset(str(path.resolve()) for path in snapshots.glob("*/**/*") if path.is_file())
 
 
-def _verify(name: str, folder: Path, held: frozenset[str], options: HubOptions) -> None:
-    """Compare what was just downloaded with the hub's checksums; remove what differs."""
-    fresh = [p for p in folder.rglob("*") if p.is_file() and str(p.resolve()) not in held]
-    if not fresh:
-        return
+def _verify(name: str, folder: Path, files: list[Path], options: HubOptions) -> None:
+    """Compare files with the hub's checksums; remove one that differs."""
     from huggingface_hub import HfApi
 
-    info = HfApi(token=options.token).model_info(name, revision=folder.name, files_metadata=True)
+    with _explained(name, options):
+        api = HfApi(token=options.token)
+        info = api.model_info(name, revision=folder.name, files_metadata=True)
     sums = {file.rfilename: file.lfs.sha256 for file in info.siblings or () if file.lfs}
-    for path in fresh:
+    for path in files:
         expected = sums.get(path.relative_to(folder).as_posix())
         if expected is not None and _sha256(path) != expected:
             path.resolve().unlink()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from qwen3_vl.config.model import ExpertsConfig, Qwen3VLConfig, TextConfig, VisionConfig
 from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
+
+Side = Literal["left", "right"]
 
 _TEXT = TextConfig(
     vocab_size=320,
@@ -37,25 +40,23 @@ _VISION = VisionConfig(
 )
 
 
-def _config(*, tied: bool = False, **text: object) -> Qwen3VLConfig:
-    return Qwen3VLConfig(
-        text_config=TextConfig(**(vars(_TEXT) | text)),
-        vision_config=_VISION,
-        vision_start_token_id=310,
-        vision_end_token_id=311,
-        image_token_id=312,
-        video_token_id=313,
-        tie_word_embeddings=tied,
-    )
-
+_MODEL = Qwen3VLConfig(
+    text_config=_TEXT,
+    vision_config=_VISION,
+    vision_start_token_id=310,
+    vision_end_token_id=311,
+    image_token_id=312,
+    video_token_id=313,
+)
+_EXPERTS = ExpertsConfig(num_experts=6, num_experts_per_tok=2, moe_intermediate_size=24)
 
 CONFIGS: dict[str, Qwen3VLConfig] = {
-    "dense_tied": _config(tied=True),
-    "dense_untied": _config(),
-    "experts": _config(
-        experts=ExpertsConfig(num_experts=6, num_experts_per_tok=2, moe_intermediate_size=24)
+    "dense_tied": _MODEL.replace(tie_word_embeddings=True),
+    "dense_untied": _MODEL,
+    "experts": _MODEL.replace(text_config=replace(_TEXT, experts=_EXPERTS)),
+    "attention_bias": _MODEL.replace(
+        text_config=replace(_TEXT, attention_bias=True), tie_word_embeddings=True
     ),
-    "attention_bias": _config(tied=True, attention_bias=True),
 }
 
 
@@ -93,8 +94,8 @@ class Video:
 
 
 def tiny_inputs(
-    config: Qwen3VLConfig, *rows: Sequence[int | Image | Video], seed: int = 0, pad: str = "right"
-) -> dict[str, Tensor]:
+    config: Qwen3VLConfig, *rows: Sequence[int | Image | Video], seed: int = 0, pad: Side = "right"
+) -> dict[str, Any]:
     """The arguments of a forward pass over a batch whose rows are made of these pieces.
 
     A number stands for so many random text tokens, a picture for its placeholders between their
@@ -111,20 +112,15 @@ def tiny_inputs(
     vision = config.vision_config
     if images:
         grid = torch.tensor([(1, image.rows, image.columns) for image in images])
-        frame = torch.randn(
-            int(grid.prod(dim=1).sum()),
-            vision.in_channels,
-            1,
-            vision.patch_size**2,
-            generator=generator,
-        )
         # A still picture is the same at both times of a patch, as the processor makes it.
-        still = frame.expand(-1, -1, vision.temporal_patch_size, -1)
-        inputs |= {"pixel_values": still.flatten(1), "image_grid_thw": grid}
+        frame = (int(grid.prod(dim=1).sum()), vision.in_channels, 1, vision.patch_size**2)
+        pixels = torch.randn(frame, generator=generator)
+        pixels = pixels.expand(-1, -1, vision.temporal_patch_size, -1).flatten(1)
+        inputs |= {"pixel_values": pixels, "image_grid_thw": grid}
     if videos:
         grid = torch.tensor([(video.steps, video.rows, video.columns) for video in videos])
-        patches = int(grid.prod(dim=1).sum())
-        pixels = torch.randn(patches, vision.patch_dim, generator=generator)
+        shape = (int(grid.prod(dim=1).sum()), vision.patch_dim)
+        pixels = torch.randn(shape, generator=generator)
         inputs |= {"pixel_values_videos": pixels, "video_grid_thw": grid}
     return inputs
 
@@ -141,7 +137,7 @@ def _ids(config: Qwen3VLConfig, piece: int | Image | Video, generator: torch.Gen
     return torch.cat((times, torch.tensor(frame).expand(piece.steps, -1)), dim=1).flatten()
 
 
-def _padded(rows: Sequence[Tensor], side: str) -> dict[str, Tensor]:
+def _padded(rows: Sequence[Tensor], side: Side) -> dict[str, Any]:
     shape = (len(rows), max(map(len, rows)))
     ids, mask = torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.long)
     for index, row in enumerate(rows):

@@ -16,7 +16,18 @@ from qwen3_vl.errors import ConfigError
 
 # Keys of generation_config.json that cannot change an answer.
 _HARMLESS = frozenset(
-    ["_from_model_config", "transformers_version", "bos_token_id", "use_cache", "trust_remote_code"]
+    {
+        "_from_model_config",
+        "bos_token_id",
+        "output_attentions",
+        "output_hidden_states",
+        "output_logits",
+        "output_scores",
+        "return_dict_in_generate",
+        "transformers_version",
+        "trust_remote_code",
+        "use_cache",
+    }
 )
 
 

@@ -290,6 +290,10 @@ def _read_model(data: Mapping[str, Any]) -> Qwen3VLConfig:
     # transformers heeds the outer key; the inner one stands in old files that have only that.
     inner_tie = text.pop("tie_word_embeddings", False)
     rest.setdefault("tie_word_embeddings", inner_tie)
+    for key in ("bos_token_id", "eos_token_id", "pad_token_id"):  # some tools write them outside
+        outer = rest.pop(key, None)
+        if text.get(key) is None:
+            text[key] = outer
     rest["text_config"] = _read_text(text, with_experts=family == "qwen3_vl_moe")
     rest["vision_config"] = _read_vision(vision)
     refuse_unknown(rest, Qwen3VLConfig.__dataclass_fields__)

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from qwen3_vl.config.reading import read_object
 from qwen3_vl.errors import CheckpointError
 from qwen3_vl.models.stored import StoredModule
 
@@ -64,10 +65,12 @@ class Checkpoint:
 
     def _find(self) -> dict[str, str]:
         if (self.folder / _INDEX).is_file():
-            try:
-                where = json.loads((self.folder / _INDEX).read_text(encoding="utf-8"))["weight_map"]
-            except (ValueError, KeyError, TypeError) as error:
-                raise CheckpointError(f"{self.folder / _INDEX} is broken: {error!r}") from error
+            where = read_object(self.folder / _INDEX).get("weight_map")
+            if not isinstance(where, dict) or not all(isinstance(f, str) for f in where.values()):
+                raise CheckpointError(
+                    f"{self.folder / _INDEX} has no weight_map from tensors to files; "
+                    "download it again"
+                )
             for file in sorted(set(where.values())):
                 self._open(file)
             return where
@@ -159,16 +162,23 @@ def write_weights(tensors: Mapping[str, Tensor], folder: Path, max_shard_bytes: 
         shards[-1][name] = tensor.detach().cpu().contiguous()
         size += tensor.nbytes
     if len(shards) == 1:
-        save_file(shards[0], folder / _SINGLE, metadata={"format": "pt"})
+        _save(shards[0], folder / _SINGLE)
         return
     where: dict[str, str] = {}
     for number, shard in enumerate(shards, 1):
         file = f"model-{number:05}-of-{len(shards):05}.safetensors"
-        save_file(shard, folder / file, metadata={"format": "pt"})
+        _save(shard, folder / file)
         where |= dict.fromkeys(shard, file)
     total = sum(tensor.nbytes for tensor in tensors.values())
     index = {"metadata": {"total_size": total}, "weight_map": where}
     (folder / _INDEX).write_text(json.dumps(index, indent=2), encoding="utf-8")
+
+
+def _save(tensors: dict[str, Tensor], path: Path) -> None:
+    path.touch()
+    mode = path.stat().st_mode  # as the user's umask has it; save_file would make it private
+    save_file(tensors, path, metadata={"format": "pt"})
+    path.chmod(mode)
 
 
 @contextmanager
@@ -178,6 +188,7 @@ def replacing(folder: Path, stale: str) -> Iterator[Path]:
     Files there that match the pattern `stale` and were not written anew are then removed. If the
     writing fails, `folder` is as it was.
     """
+    is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
     try:
@@ -190,3 +201,5 @@ def replacing(folder: Path, stale: str) -> Iterator[Path]:
                 path.unlink()
     finally:
         shutil.rmtree(fresh)
+        if is_new and not any(folder.iterdir()):
+            folder.rmdir()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from rich.console import Console
@@ -26,7 +26,8 @@ from qwen3_vl.models.checkpoint import (
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-Dtype = torch.dtype | Literal["auto", "float32", "bfloat16", "float16"]
+Dtype = torch.dtype | str
+"""A torch dtype, or auto, float32, bfloat16, float16."""
 
 
 class Qwen3VLPreTrainedModel(nn.Module):
@@ -163,7 +164,7 @@ def wanted_device(device_map: str | torch.device) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(device_map)
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError, TypeError) as error:
         raise DeviceError(
             f"device_map is {device_map!r}, which torch cannot use here: {error}; "

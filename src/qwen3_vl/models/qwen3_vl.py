@@ -103,14 +103,12 @@ class Qwen3VLModel(Qwen3VLPreTrainedModel):
         ids = packing.flatten(input_ids)
         self._check_ids(ids)
         images, videos = _grids(pictures.image_grid_thw), _grids(pictures.video_grid_thw)
-        counted, following = self._positions(ids, packing, images, videos, cache)
-        if position_ids is None:
-            positions = counted.to(ids.device)
-        else:
-            positions = self._given_positions(position_ids, packing)
+        positions, following = self._positions(ids, packing, images, videos, cache)
+        if position_ids is not None:
+            positions, following = self._given_positions(position_ids, packing, following)
         fused = fuse(ids, self.language_model.embed_tokens(ids), self._features(pictures))
         view = NoCache(packing.lengths) if cache is None else cache.view(packing.lengths)
-        hidden = self.language_model(fused, positions, view, watch)
+        hidden = self.language_model(fused, positions.to(ids.device), view, watch)
         if cache is not None:
             cache.advance(packing.lengths, following)
         return hidden
@@ -189,7 +187,9 @@ class Qwen3VLModel(Qwen3VLPreTrainedModel):
             )
         return torch.cat([row for row, _ in counted], dim=1), [after for _, after in counted]
 
-    def _given_positions(self, position_ids: Tensor, packing: Packing) -> Tensor:
+    def _given_positions(
+        self, position_ids: Tensor, packing: Packing, following: list[int]
+    ) -> tuple[Tensor, list[int]]:
         if position_ids.ndim == 2:
             position_ids = position_ids.expand(3, -1, -1)
         if position_ids.shape != (3, *packing.mask.shape):
@@ -197,7 +197,12 @@ class Qwen3VLModel(Qwen3VLPreTrainedModel):
                 f"position_ids {list(position_ids.shape)} must be [3, batch, tokens] = "
                 f"{[3, *packing.mask.shape]}"
             )
-        return torch.stack([packing.flatten(axis) for axis in position_ids])
+        positions = torch.stack([packing.flatten(axis) for axis in position_ids])
+        rows = positions.split(list(packing.lengths), dim=1)
+        return positions, [
+            int(row.max()) + 1 if row.numel() else after
+            for row, after in zip(rows, following, strict=True)
+        ]
 
     def _check_ids(self, ids: Tensor) -> None:
         size = self.config.text_config.vocab_size

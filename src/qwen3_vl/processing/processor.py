@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from qwen3_vl.errors import ChatError, CheckpointError, ConfigError, InputError
+from qwen3_vl.hub import HubOptions, resolve
 from qwen3_vl.processing.chat import ChatTemplate, Conversation, collect_media, find_template
 from qwen3_vl.processing.grouping import Images, Videos, flatten_images, flatten_videos
 from qwen3_vl.processing.image import ImageLimits, ImageProcessor
@@ -62,14 +63,18 @@ class Qwen3VLProcessor:
     @classmethod
     def from_pretrained(
         cls,
-        folder: str | Path,
+        name_or_folder: str | Path,
         *,
         image_limits: ImageLimits | None = None,
         video_limits: VideoLimits | None = None,
+        revision: str | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        token: str | None = None,
     ) -> Qwen3VLProcessor:
-        """Read the processor of a checkpoint folder."""
-        if not Path(folder).is_dir():
-            raise CheckpointError(f"{str(folder)!r} is not a folder with a checkpoint")
+        """Read the processor in a model's folder, or from the hub, without the weights."""
+        options = HubOptions(revision, cache_dir, local_files_only, token)
+        folder = resolve(name_or_folder, options, weights=False)
         return cls(
             Tokenizer.from_folder(folder),
             ImageProcessor.from_folder(folder).with_limits(image_limits),

@@ -273,7 +273,7 @@ def test_a_failed_save_leaves_the_old_files(
 
 
 def test_folders_that_are_no_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="not a folder"):
+    with pytest.raises(CheckpointError, match="there is no folder"):
         Qwen3VLProcessor.from_pretrained(tmp_path / "none")
     with pytest.raises(CheckpointError, match=r"tokenizer\.json is missing"):
         Qwen3VLProcessor.from_pretrained(tmp_path)

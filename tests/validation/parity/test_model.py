@@ -13,12 +13,10 @@ from qwen3_vl.validation.cases import cases
 from qwen3_vl.validation.parity import NEW_TOKENS, Row, compare, summarise
 from tests.support.tiny_checkpoint import with_embedded_tokens, write_checkpoint
 from tests.support.tiny_models import CONFIGS, random_model
-from tests.support.torchvision_shim import import_torchvision
 
 
 @pytest.fixture(scope="module", params=CONFIGS)
 def rows(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
-    import_torchvision()
     config = with_embedded_tokens(CONFIGS[request.param])
     text = replace(config.text_config, max_position_embeddings=2048)
     model = random_model(config.replace(text_config=text), seed=7)
@@ -54,7 +52,6 @@ def test_every_kind_of_number_is_compared(rows: list[Row]) -> None:
 @pytest.mark.timeout(1200)
 def test_the_exact_2b_shape_is_equal(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Takes 9 GB of memory, 5 GB of disk and a few minutes."""
-    import_torchvision()
     config = with_embedded_tokens(Qwen3VLConfig.preset("2b-instruct"))
     model = Qwen3VLForConditionalGeneration.random(config, seed=1, dtype=torch.bfloat16)
     folder = write_checkpoint(tmp_path_factory.mktemp("2b") / "model", model)

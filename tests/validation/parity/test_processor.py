@@ -21,7 +21,6 @@ from qwen3_vl.processing.processor import Qwen3VLProcessor
 from qwen3_vl.processing.video import VideoInput
 from tests.support.tiny_processor import write_processor_folder
 from tests.support.tiny_videos import video_file, video_frames
-from tests.support.torchvision_shim import import_torchvision
 
 VISION = "<|vision_start|><|{}_pad|><|vision_end|>"
 PICTURE, VIDEO = VISION.format("image"), VISION.format("video")
@@ -46,7 +45,6 @@ def uncapped(ours: Qwen3VLProcessor) -> Qwen3VLProcessor:
 
 @pytest.fixture(scope="module")
 def theirs(folder: Path) -> Any:
-    import_torchvision()
     from transformers import Qwen3VLProcessor as Reference
 
     return Reference.from_pretrained(folder)

@@ -1,0 +1,65 @@
+"""Padded rows to flat tokens and back."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from qwen3_vl.errors import InputError
+from qwen3_vl.models.packing import Packing
+
+IDS = torch.tensor([[1, 2, 3, 0], [4, 0, 0, 0], [0, 5, 6, 7]])
+MASK = torch.tensor([[1, 1, 1, 0], [1, 0, 0, 0], [0, 1, 1, 1]])
+
+
+def test_only_tokens_are_left_in_the_order_of_the_rows():
+    packing = Packing.of(IDS, MASK)
+    assert packing.flatten(IDS).tolist() == [1, 2, 3, 4, 5, 6, 7]
+    assert packing.lengths == (3, 1, 3)
+    assert [row.tolist() for row in packing.rows(packing.flatten(IDS))] == [
+        [1, 2, 3],
+        [4],
+        [5, 6, 7],
+    ]
+
+
+def test_padding_comes_back_as_zeros():
+    packing = Packing.of(IDS, MASK)
+    states = torch.arange(1.0, 15.0).view(7, 2)
+    padded = packing.pad(states)
+    assert padded.shape == (3, 4, 2)
+    assert torch.equal(packing.flatten(padded), states)
+    assert (padded[~packing.mask] == 0).all()
+
+
+def test_without_a_mask_all_are_tokens():
+    packing = Packing.of(IDS, None)
+    assert packing.lengths == (4, 4, 4)
+    assert torch.equal(packing.flatten(IDS), IDS.flatten())
+
+
+def test_an_empty_row_is_a_row():
+    packing = Packing.of(IDS, MASK * torch.tensor([[1], [0], [1]]))
+    assert packing.lengths == (3, 0, 3)
+    assert [len(row) for row in packing.rows(packing.flatten(IDS))] == [3, 0, 3]
+
+
+def test_a_mask_may_begin_with_what_a_cache_holds():
+    longer = torch.cat((torch.ones(3, 5, dtype=torch.long), MASK), dim=1)
+    assert Packing.of(IDS, longer, after_cache=True).lengths == (3, 1, 3)
+    with pytest.raises(InputError, match="does not fit"):
+        Packing.of(IDS, longer)
+
+
+@pytest.mark.parametrize(
+    ("ids", "mask", "message"),
+    [
+        (IDS[0], None, r"input_ids must be \[batch, tokens\], not \[4\]"),
+        (IDS, MASK[:2], r"attention_mask \[2, 4\] does not fit input_ids \[3, 4\]"),
+        (IDS, MASK[:, :3], r"attention_mask \[3, 3\] does not fit input_ids \[3, 4\]"),
+        (IDS, MASK[None], "does not fit"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused(ids, mask, message):
+    with pytest.raises(InputError, match=message):
+        Packing.of(ids, mask)
