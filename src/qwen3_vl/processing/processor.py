@@ -28,7 +28,7 @@ from qwen3_vl.processing.placeholders import (
     expand,
     tokens_per_frame,
 )
-from qwen3_vl.processing.tokenizer import Tokenizer, as_id_list, as_id_lists, check_text
+from qwen3_vl.processing.tokenizer import Tokenizer, as_id_lists, check_text
 from qwen3_vl.processing.video import VideoLimits, VideoProcessor
 
 Padding = bool | Literal["longest"]
@@ -263,12 +263,26 @@ class Qwen3VLProcessor:
             videos=tuple(p.grid[0] * tokens_per_frame(p.grid, merge) for p in plans),
         )
 
-    def decode(self, ids: Any, skip_special_tokens: bool = False) -> str:
+    def decode(
+        self,
+        ids: Any,
+        skip_special_tokens: bool = False,
+        clean_up_tokenization_spaces: bool = False,
+    ) -> str:
         """The text of one row of ids: a list, a tensor or an array."""
-        return self.tokenizer.decode(as_id_list(ids), skip_special_tokens)
+        return self.batch_decode([ids], skip_special_tokens, clean_up_tokenization_spaces)[0]
 
-    def batch_decode(self, ids: Any, skip_special_tokens: bool = False) -> list[str]:
+    def batch_decode(
+        self,
+        ids: Any,
+        skip_special_tokens: bool = False,
+        clean_up_tokenization_spaces: bool = False,
+    ) -> list[str]:
         """The text of each row of ids."""
+        if clean_up_tokenization_spaces:
+            raise InputError(
+                "clean_up_tokenization_spaces=True would change the text; leave it False"
+            )
         return [self.tokenizer.decode(row, skip_special_tokens) for row in as_id_lists(ids)]
 
     def _inputs(

@@ -296,3 +296,11 @@ def test_importing_the_package_is_cheap_and_has_no_effect() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
     )
     assert output.stdout.split() == ["False", "False"]
+
+
+def test_decoding_takes_the_argument_that_transformers_users_write(folder: Path) -> None:
+    processor = Qwen3VLProcessor.from_pretrained(folder)
+    ids = processor("Hi there").input_ids
+    assert processor.batch_decode(ids, clean_up_tokenization_spaces=False) == ["Hi there"]
+    with pytest.raises(InputError, match="leave it False"):
+        processor.decode(ids[0], clean_up_tokenization_spaces=True)
