@@ -48,9 +48,10 @@ class Decoding:
         cache = DenseCache(self._model.config.text_config, len(self._prompts))
         open_rows = torch.ones(len(self._prompts), dtype=torch.bool)
         ids, packing, pictures = self._input_ids, self._packing, self._pictures
+        positions = None  # counted from the prompt; an answer is text, whatever its ids are
         for _ in range(self._settings.max_new_tokens):
             with torch.inference_mode():
-                hidden = core.run(ids, packing, pictures, cache=cache)
+                hidden = core.run(ids, packing, pictures, positions, cache)
                 last = torch.tensor([length for length in packing.lengths if length]).cumsum(0) - 1
                 logits = self._model.lm_head(hidden[last.to(hidden.device)]).float()
                 rows = open_rows.nonzero().squeeze(1).tolist()
@@ -66,7 +67,8 @@ class Decoding:
                 return
             ids = torch.tensor([[token or 0] for token in chosen], device=ids.device)
             packing = Packing.of(ids, open_rows.unsqueeze(1).to(ids.device))
-            pictures = Pictures()
+            positions = torch.tensor(cache.positions, device=ids.device).view(1, -1, 1)
+            positions, pictures = positions.expand(3, -1, -1), Pictures()
 
     def _choose(self, row: int, logits: Tensor) -> Tensor:
         settings = self._settings

@@ -102,10 +102,12 @@ class Qwen3VLModel(Qwen3VLPreTrainedModel):
         """The hidden states [tokens, hidden] of the tokens that are not padding."""
         ids = packing.flatten(input_ids)
         self._check_ids(ids)
-        images, videos = _grids(pictures.image_grid_thw), _grids(pictures.video_grid_thw)
-        positions, following = self._positions(ids, packing, images, videos, cache)
-        if position_ids is not None:
-            positions, following = self._given_positions(position_ids, packing, following)
+        self._check_room(packing, cache)
+        starts = cache.positions if cache else [0] * len(packing.lengths)
+        if position_ids is None:
+            positions, following = self._counted_positions(ids, packing, pictures, starts)
+        else:
+            positions, following = self._given_positions(position_ids, packing, starts)
         fused = fuse(ids, self.language_model.embed_tokens(ids), self._features(pictures))
         view = NoCache(packing.lengths) if cache is None else cache.view(packing.lengths)
         hidden = self.language_model(fused, positions.to(ids.device), view, watch)
@@ -125,8 +127,9 @@ class Qwen3VLModel(Qwen3VLPreTrainedModel):
         Padding gets position 0.
         """
         packing = Packing.of(input_ids, attention_mask)
-        images, videos = _grids(image_grid_thw), _grids(video_grid_thw)
-        flat, following = self._positions(packing.flatten(input_ids), packing, images, videos)
+        pictures = Pictures(image_grid_thw=image_grid_thw, video_grid_thw=video_grid_thw)
+        ids, starts = packing.flatten(input_ids), [0] * len(input_ids)
+        flat, following = self._counted_positions(ids, packing, pictures, starts)
         deltas = [after - length for after, length in zip(following, packing.lengths, strict=True)]
         positions = torch.stack([packing.pad(axis) for axis in flat.to(input_ids.device)])
         return positions, torch.tensor(deltas, device=input_ids.device).unsqueeze(1)
@@ -158,37 +161,20 @@ class Qwen3VLModel(Qwen3VLPreTrainedModel):
             if pixels is not None and grid is not None
         }
 
-    def _positions(
-        self,
-        ids: Tensor,
-        packing: Packing,
-        images: list[Grid],
-        videos: list[Grid],
-        cache: DenseCache | None = None,
+    def _counted_positions(
+        self, ids: Tensor, packing: Packing, pictures: Pictures, starts: list[int]
     ) -> tuple[Tensor, list[int]]:
-        starts = [0] * len(packing.lengths) if cache is None else cache.positions
-        if len(starts) != len(packing.lengths):
-            raise InputError(
-                f"the cache holds {len(starts)} sequences, the batch has {len(packing.lengths)}"
-            )
+        images, videos = _grids(pictures.image_grid_thw), _grids(pictures.video_grid_thw)
         counter = PositionCounter(self.config, images, videos)
-        rows = packing.rows(ids)
         counted = [
-            counter.positions(row.tolist(), start) for row, start in zip(rows, starts, strict=True)
+            counter.positions(row.tolist(), start)
+            for row, start in zip(packing.rows(ids), starts, strict=True)
         ]
         counter.finish()
-        held = [0] * len(rows) if cache is None else cache.lengths
-        longest = max(old + len(row) for old, row in zip(held, rows, strict=True))
-        context = self.config.text_config.max_position_embeddings
-        if longest > context:
-            raise ContextLengthError(
-                f"{longest} tokens do not fit the context of {context}; "
-                "shorten the text, or use fewer or smaller pictures"
-            )
         return torch.cat([row for row, _ in counted], dim=1), [after for _, after in counted]
 
     def _given_positions(
-        self, position_ids: Tensor, packing: Packing, following: list[int]
+        self, position_ids: Tensor, packing: Packing, starts: list[int]
     ) -> tuple[Tensor, list[int]]:
         if position_ids.ndim == 2:
             position_ids = position_ids.expand(3, -1, -1)
@@ -200,9 +186,23 @@ class Qwen3VLModel(Qwen3VLPreTrainedModel):
         positions = torch.stack([packing.flatten(axis) for axis in position_ids])
         rows = positions.split(list(packing.lengths), dim=1)
         return positions, [
-            int(row.max()) + 1 if row.numel() else after
-            for row, after in zip(rows, following, strict=True)
+            int(row.max()) + 1 if row.numel() else start
+            for row, start in zip(rows, starts, strict=True)
         ]
+
+    def _check_room(self, packing: Packing, cache: DenseCache | None) -> None:
+        held = cache.lengths if cache else [0] * len(packing.lengths)
+        if len(held) != len(packing.lengths):
+            raise InputError(
+                f"the cache holds {len(held)} sequences, the batch has {len(packing.lengths)}"
+            )
+        longest = max(old + new for old, new in zip(held, packing.lengths, strict=True))
+        context = self.config.text_config.max_position_embeddings
+        if longest > context:
+            raise ContextLengthError(
+                f"{longest} tokens do not fit the context of {context}; "
+                "shorten the text, or use fewer or smaller pictures"
+            )
 
     def _check_ids(self, ids: Tensor) -> None:
         size = self.config.text_config.vocab_size

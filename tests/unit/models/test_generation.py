@@ -183,3 +183,22 @@ def test_arguments_that_contradict_are_refused(model, change, error, message):
     inputs = tiny_inputs(model.config, [3, Image(4, 6), 2])
     with pytest.raises(error, match=message):
         model.generate(**(inputs | {"max_new_tokens": 1} | change))
+
+
+class Always(torch.nn.Module):
+    """A head that wants one token, whatever it sees."""
+
+    def __init__(self, token: int, vocabulary: int) -> None:
+        super().__init__()
+        self.logits = torch.eye(vocabulary)[token]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.logits.expand(len(x), -1)
+
+
+def test_a_placeholder_that_the_model_writes_itself_is_text():
+    model = tiny_model("dense_untied")
+    token = model.config.image_token_id
+    model.lm_head = Always(token, model.config.text_config.vocab_size)
+    inputs = tiny_inputs(model.config, [5, Image(4, 4), 6])
+    assert answers(model, inputs, max_new_tokens=3) == [[token] * 3]
