@@ -105,7 +105,8 @@ class Qwen3VLModel(Qwen3VLPreTrainedModel):
         self._check_room(packing, cache)
         starts = cache.positions if cache else [0] * len(packing.lengths)
         if position_ids is None:
-            positions, following = self._counted_positions(ids, packing, pictures, starts)
+            images, videos = pictures.image_grid_thw, pictures.video_grid_thw
+            positions, following = self._counted_positions(ids, packing, images, videos, starts)
         else:
             positions, following = self._given_positions(position_ids, packing, starts)
         fused = fuse(ids, self.language_model.embed_tokens(ids), self._features(pictures))
@@ -127,9 +128,10 @@ class Qwen3VLModel(Qwen3VLPreTrainedModel):
         Padding gets position 0.
         """
         packing = Packing.of(input_ids, attention_mask)
-        pictures = Pictures(image_grid_thw=image_grid_thw, video_grid_thw=video_grid_thw)
         ids, starts = packing.flatten(input_ids), [0] * len(input_ids)
-        flat, following = self._counted_positions(ids, packing, pictures, starts)
+        flat, following = self._counted_positions(
+            ids, packing, image_grid_thw, video_grid_thw, starts
+        )
         deltas = [after - length for after, length in zip(following, packing.lengths, strict=True)]
         positions = torch.stack([packing.pad(axis) for axis in flat.to(input_ids.device)])
         return positions, torch.tensor(deltas, device=input_ids.device).unsqueeze(1)
@@ -162,10 +164,14 @@ class Qwen3VLModel(Qwen3VLPreTrainedModel):
         }
 
     def _counted_positions(
-        self, ids: Tensor, packing: Packing, pictures: Pictures, starts: list[int]
+        self,
+        ids: Tensor,
+        packing: Packing,
+        images: Tensor | None,
+        videos: Tensor | None,
+        starts: list[int],
     ) -> tuple[Tensor, list[int]]:
-        images, videos = _grids(pictures.image_grid_thw), _grids(pictures.video_grid_thw)
-        counter = PositionCounter(self.config, images, videos)
+        counter = PositionCounter(self.config, _grids(images), _grids(videos))
         counted = [
             counter.positions(row.tolist(), start)
             for row, start in zip(packing.rows(ids), starts, strict=True)
