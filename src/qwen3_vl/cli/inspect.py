@@ -1,19 +1,23 @@
-"""`qwen3-vl inspect`: what a model is made of and what it needs, without reading its weights."""
+"""`qwen3-vl inspect`: what a model needs, without reading its weights; what this machine has."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-inspect = typer.Typer(help="Look at a model without running it.", no_args_is_help=True)
+inspect = typer.Typer(help="Look at a model, or at this machine.", no_args_is_help=True)
 
 
 @inspect.callback()
 def _group() -> None:
-    """Look at a model without running it."""
+    """Look at a model, or at this machine."""
 
 
 @inspect.command()
@@ -48,3 +52,45 @@ def model(
     console = Console()
     console.print(parts)
     console.print(needs)
+
+
+@inspect.command()
+def hardware(
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="The model to decide for, as in 'inspect model'.")
+    ] = "2b-instruct",
+    path: Annotated[
+        Path, typer.Option(help="Where its files lie: look at the disk of this folder or file.")
+    ] = Path(),
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Measure memory and disk; takes some seconds.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """What this machine has, and how a model would best run on it."""
+    from qwen3_vl.api import find_config
+    from qwen3_vl.hardware.probe import probe
+    from qwen3_vl.hardware.report import describe
+    from qwen3_vl.hardware.routing import route
+    from qwen3_vl.models.anatomy import Anatomy
+    from qwen3_vl.ops import native
+
+    parameters = Anatomy.of(find_config(model)).parameters
+    machine = probe(path, measure)
+    decision = route(machine, parameters)
+    if as_json:
+        records = {"machine": asdict(machine), "route": asdict(decision)}
+        typer.echo(json.dumps(records | {"kernels": native.report()}, indent=2))
+        return
+    table = Table("what", "found", title="This machine")
+    for what, found in describe(machine, measure).items():
+        table.add_row(what, Text(found))
+    table.add_section()
+    kernels = native.report().partition(": ")
+    table.add_row(kernels[0], kernels[2])
+    table.add_section()
+    table.add_row(f"for {model}", f"{parameters:,} parameters")
+    table.add_row("device", Text(str(decision.device)))
+    table.add_row("dtype", Text(str(decision.dtype)))
+    table.add_row("threads", Text(str(decision.threads)))
+    Console().print(table)
