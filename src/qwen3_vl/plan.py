@@ -85,13 +85,13 @@ class Plan:
         for seam, value in values.items():
             law = next(one.metadata["law"] for one in fields(Seams) if one.name == seam)
             if law is Law.EXCLUSIVE:
-                self._refuse_second(seam, type(by).__name__)
+                self._refuse_second(seam, name_of(by))
             else:
                 value = (*getattr(seams, seam), value)
             if law is Law.PER_MODULE:
-                self._refuse_overlap(value, type(by).__name__)
+                self._refuse_overlap(value, name_of(by))
             seams = replace(seams, **{seam: value})
-            answers = (*answers, Answer(seam, type(by).__name__))
+            answers = (*answers, Answer(seam, name_of(by)))
         return replace(self, seams=seams, answers=answers)
 
     def _refuse_second(self, seam: str, name: str) -> None:
@@ -115,3 +115,8 @@ class Plan:
                     "give them patterns that do not overlap, or drop one"
                 )
             taken |= found
+
+
+def name_of(step: Optimization) -> str:
+    """A technique's name in recipes: that of its file."""
+    return type(step).__module__.rpartition(".")[2]

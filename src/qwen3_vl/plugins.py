@@ -14,6 +14,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from inspect import getdoc
 from types import ModuleType
+from typing import cast
 
 from qwen3_vl.errors import PluginError
 from qwen3_vl.plan import Bounded, Exact, Guarantee, Neutral, Optimization
@@ -56,6 +57,17 @@ def techniques() -> dict[str, Technique]:
     return found
 
 
+def promise(technique: Technique) -> str:
+    """What a technique guarantees, in words."""
+    guarantee = technique.guarantee
+    if isinstance(guarantee, Exact):
+        return "exact: the same answers"
+    if isinstance(guarantee, Bounded):
+        return f"bounded: logits change by at most {guarantee.error:.0%} of their size"
+    settings = ", ".join(f"{key}={value}" for key, value in guarantee.settings.items())
+    return f"neutral at {settings}: the same answers there"
+
+
 def _own() -> dict[str, ModuleType]:
     root = import_module("qwen3_vl.optimization")
     modules = pkgutil.walk_packages(root.__path__, f"{root.__name__}.")
@@ -76,6 +88,8 @@ def _technique(name: str, kind: type) -> Technique:
     """Read a technique's card and check the contract that can be checked without running it."""
     if not dataclasses.is_dataclass(kind) or not kind.__dataclass_params__.frozen:  # type: ignore[attr-defined]
         raise PluginError(f"{name} must be a frozen dataclass; its fields are its settings")
+    if kind.__module__.rpartition(".")[2] != name:
+        raise PluginError(f"{name} must stand in a file of that name, not in {kind.__module__}")
     if not isinstance(getattr(kind, "guarantee", None), Exact | Neutral | Bounded):
         raise PluginError(f"{name} must say `guarantee`: Exact(), Neutral(…) or Bounded(…)")
     if not callable(getattr(kind, "apply", None)):
@@ -88,7 +102,7 @@ def _technique(name: str, kind: type) -> Technique:
     if card["Seam"] not in Seams.__dataclass_fields__:
         known = ", ".join(Seams.__dataclass_fields__)
         raise PluginError(f"{name}: there is no seam {card['Seam']!r}; there are: {known}")
-    return Technique(name, kind, title.rstrip("."), card)
+    return Technique(name, cast(type[Optimization], kind), title.rstrip("."), card)
 
 
 def _card(text: str) -> dict[str, str]:

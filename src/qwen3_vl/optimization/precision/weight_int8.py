@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -10,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from qwen3_vl.errors import ConfigError
 from qwen3_vl.models.stored import StoredModule, TensorReader
 from qwen3_vl.ops.rounding import quantise, restore
 from qwen3_vl.plan import Bounded, Guarantee, Plan
@@ -32,6 +34,14 @@ class WeightInt8:
     modules: str = r"\.(self_attn|attn|mlp)\."
     """A regular expression: which linear modules, by name. Embeddings and head are not among
     them, nor are experts."""
+
+    def __post_init__(self) -> None:
+        try:
+            re.compile(self.modules)
+        except re.error as error:
+            raise ConfigError(
+                f"modules {self.modules!r} is not a regular expression: {error}"
+            ) from (None)
 
     def apply(self, plan: Plan) -> Plan:
         """Store the weights of these modules so."""
