@@ -82,8 +82,8 @@ class Guest:
 def guest(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     """An installed package with a technique in a file of its name."""
     module = ModuleType("guests.guest")
-    exec(GUEST, vars(module))
     monkeypatch.setitem(sys.modules, "guests.guest", module)
+    exec(GUEST, vars(module))
     entry = EntryPoint("guest", "guests.guest:Guest", plugins.GROUP)
     monkeypatch.setattr(plugins, "entry_points", lambda group: [entry])  # noqa: ARG005
     plugins.techniques.cache_clear()
