@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,7 +22,10 @@ from qwen3_vl.inference.engine import Engine
 from qwen3_vl.inference.request import Messages, Output, Request
 from qwen3_vl.models.pretrained import Dtype, wanted_device, wanted_dtype
 from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
+from qwen3_vl.plan import Optimization
 from qwen3_vl.processing.processor import Qwen3VLProcessor
+from qwen3_vl.recipes import compile_recipe
+from qwen3_vl.seams import Seams
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -42,7 +46,7 @@ class Qwen3VLInference:
         if isinstance(model, (str, Path)):
             if processor is not None:
                 raise InputError("a model given by name brings its own processor; drop one of them")
-            model, processor = _load(model, "auto", "cpu", HubOptions())
+            model, processor = _load(model, "", "auto", "cpu", HubOptions())
         elif processor is None:
             raise InputError("a loaded model needs its processor: pass processor=… as well")
         self.engine = Engine(model, processor)
@@ -54,6 +58,7 @@ class Qwen3VLInference:
         cls,
         name_or_folder: str | Path,
         *,
+        recipe: str | Sequence[Optimization] = "",
         dtype: Dtype = "auto",
         device_map: str | torch.device = "cpu",
         revision: str | None = None,
@@ -61,9 +66,13 @@ class Qwen3VLInference:
         local_files_only: bool = False,
         token: str | None = None,
     ) -> Qwen3VLInference:
-        """Load by folder, hub id or `embedded`, with a say in format, place and download."""
+        """Load by folder, hub id or `embedded`, with a say in format, place and download.
+
+        `recipe` names techniques, such as `weight_int8|sliding_window(window=2048)`; none is the
+        plain, exact model. It is checked before a weight is read.
+        """
         options = HubOptions(revision, cache_dir, local_files_only, token)
-        return cls(*_load(name_or_folder, dtype, device_map, options))
+        return cls(*_load(name_or_folder, recipe, dtype, device_map, options))
 
     def generate_response(
         self,
@@ -133,27 +142,41 @@ def find_config(name: str) -> Qwen3VLConfig:
 
 
 def _load(
-    name: str | Path, dtype: Dtype, device_map: str | torch.device, options: HubOptions
+    name: str | Path,
+    recipe: str | Sequence[Optimization],
+    dtype: Dtype,
+    device_map: str | torch.device,
+    options: HubOptions,
 ) -> tuple[Qwen3VLForConditionalGeneration, Qwen3VLProcessor]:
+    wanted_dtype(dtype)  # checked before a download
+    device = wanted_device(device_map)
     if str(name) == EMBEDDED:
-        return _embedded(wanted_dtype(dtype), wanted_device(device_map))
-    folder = resolve(name, options)
-    processor = Qwen3VLProcessor.from_pretrained(folder)
-    model = Qwen3VLForConditionalGeneration.from_pretrained(
-        folder, dtype=dtype, device_map=device_map
-    )
-    return model, processor
+        folder = embedded_folder()
+        config = Qwen3VLConfig.from_pretrained(folder)
+        seams = compile_recipe(recipe, config, device).seams
+        model = _embedded(config, folder, seams, dtype, device)
+    else:
+        folder = resolve(name, options)
+        config = Qwen3VLConfig.from_pretrained(folder)
+        seams = compile_recipe(recipe, config, device).seams
+        model = Qwen3VLForConditionalGeneration.from_pretrained(
+            folder, dtype=dtype, device_map=device, seams=seams
+        )
+    return model, Qwen3VLProcessor.from_pretrained(folder)
 
 
 def _embedded(
-    dtype: torch.dtype | None, device: torch.device
-) -> tuple[Qwen3VLForConditionalGeneration, Qwen3VLProcessor]:
+    config: Qwen3VLConfig, folder: Path, seams: Seams, dtype: Dtype, device: torch.device
+) -> Qwen3VLForConditionalGeneration:
     """The model inside the package. It is not trained yet: its weights follow from a seed."""
-    folder = embedded_folder()
-    config = Qwen3VLConfig.from_pretrained(folder)
-    model = Qwen3VLForConditionalGeneration.random(config, seed=0)
-    model.generation_config = GenerationConfig.from_pretrained(folder, config)
-    return model.to(device, dtype), Qwen3VLProcessor.from_pretrained(folder)
+    plain = Qwen3VLForConditionalGeneration.random(config, seed=0)
+    plain.generation_config = GenerationConfig.from_pretrained(folder, config)
+    # Through a folder, because a technique meets the weights as they are read.
+    with TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
+        plain.save_pretrained(temporary)
+        return Qwen3VLForConditionalGeneration.from_pretrained(
+            temporary, dtype=dtype, device_map=device, seams=seams
+        )
 
 
 def embedded_folder() -> Path:

@@ -2,6 +2,8 @@
 
     Qwen3VLError
     ├── ConfigError           a config file or a setting is wrong          (ValueError)
+    │   └── Incompatible          techniques, model and device do not fit
+    ├── PluginError           a technique breaks the contract              (TypeError)
     ├── CheckpointError       a model folder or a weight file is wrong     (OSError)
     ├── DeviceError           this machine cannot do what was asked for    (RuntimeError)
     ├── DependencyError       an optional package is not installed         (ImportError)
@@ -23,6 +25,14 @@ class Qwen3VLError(Exception):
 
 class ConfigError(Qwen3VLError, ValueError):
     """A config file or a setting is wrong."""
+
+
+class Incompatible(ConfigError):  # noqa: N818
+    """Two techniques, or a technique and this model or device, cannot go together."""
+
+
+class PluginError(Qwen3VLError, TypeError):
+    """A technique does not keep the contract that all techniques keep."""
 
 
 class CheckpointError(Qwen3VLError, OSError):

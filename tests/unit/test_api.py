@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from qwen3_vl.api import Qwen3VLInference, user_message
-from qwen3_vl.errors import ContextLengthError, InputError
+from qwen3_vl.errors import ConfigError, ContextLengthError, InputError
 from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
 from tests.support.tiny_checkpoint import with_embedded_tokens, write_checkpoint
 from tests.support.tiny_models import CONFIGS, random_model
@@ -110,3 +110,15 @@ def test_a_loaded_model_needs_its_processor() -> None:
     model = Qwen3VLForConditionalGeneration.random(CONFIGS["dense_tied"])
     with pytest.raises(InputError, match="needs its processor"):
         Qwen3VLInference(model)
+
+
+def test_a_recipe_changes_how_the_model_runs(vlm: Qwen3VLInference) -> None:
+    asked = {"max_new_tokens": 12}
+    plain = vlm.generate_text("Hi", **asked)
+    exact = Qwen3VLInference.from_pretrained("embedded", recipe="memory_efficient_attention")
+    assert exact.generate_text("Hi", **asked) == plain
+    small = Qwen3VLInference.from_pretrained("embedded", recipe="weight_int8")
+    layer = small.engine.model.get_submodule("model.language_model.layers.0.mlp.up_proj")
+    assert {buffer.dtype for buffer in layer.buffers()} == {torch.int8, torch.float32}
+    with pytest.raises(ConfigError, match="did you mean weight_int8"):
+        Qwen3VLInference.from_pretrained("embedded", recipe="weight_int9")

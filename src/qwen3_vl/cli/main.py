@@ -11,6 +11,7 @@ from rich.console import Console
 import qwen3_vl
 from qwen3_vl.cli.demo import demo
 from qwen3_vl.cli.inspect import inspect
+from qwen3_vl.cli.optimizations import optimizations
 from qwen3_vl.cli.run import run
 from qwen3_vl.cli.validate import validate
 from qwen3_vl.errors import Qwen3VLError
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(demo)
+app.command()(optimizations)
 app.add_typer(inspect, name="inspect")
 app.add_typer(validate, name="validate")
 

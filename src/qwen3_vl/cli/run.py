@@ -46,6 +46,9 @@ def run(
     stop: Annotated[
         list[str] | None, typer.Option(help="End before this text; repeat for more.")
     ] = None,
+    recipe: Annotated[
+        str, typer.Option(help="Techniques, such as 'weight_int8|sliding_window(window=2048)'.")
+    ] = "",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")] = "cpu",
     stats: Annotated[bool, typer.Option(help="Print token counts and speed at the end.")] = False,
@@ -63,7 +66,7 @@ def run(
         stop=stop or None,
     )
     text = sys.stdin.read() if question == "-" else question
-    answer(model, text, _media(image), _media(video), options, system, dtype, device, stats)
+    answer(model, text, _media(image), _media(video), options, system, recipe, dtype, device, stats)
 
 
 def answer(
@@ -73,6 +76,7 @@ def answer(
     videos: list[str],
     options: GenerationOptions,
     system: str | None = None,
+    recipe: str = "",
     dtype: str = "auto",
     device: str = "cpu",
     stats: bool = False,
@@ -83,7 +87,7 @@ def answer(
 
     console = Console(stderr=True)
     with console.status(f"loading {model}"):
-        vlm = Qwen3VLInference.from_pretrained(model, dtype=dtype, device_map=device)
+        vlm = Qwen3VLInference.from_pretrained(model, recipe=recipe, dtype=dtype, device_map=device)
     messages = user_message(text, images, videos)
     if system is not None:
         messages.insert(0, {"role": "system", "content": system})

@@ -1,4 +1,7 @@
-"""The plain ways to hold keys and values: not at all, or one growing pair of tensors a layer."""
+"""The plain cache: keys and values of some sequences, and the views through which a pass sees them.
+
+Seams decide in which form they are stored, how attention is computed, and which tokens stay.
+"""
 
 from __future__ import annotations
 
@@ -8,87 +11,184 @@ import torch
 from torch import Tensor
 
 from qwen3_vl.config.model import TextConfig
-from qwen3_vl.ops.attention import attention
+from qwen3_vl.seams import PLAIN, KVStore, Mixer, Seams
 
 
 class NoCache:
     """A view that remembers nothing: each sequence attends to itself. Training uses it."""
 
-    def __init__(self, lengths: Sequence[int]) -> None:
-        self.lengths = list(lengths)
+    def __init__(self, lengths: Sequence[int], seams: Seams = PLAIN) -> None:
+        self._lengths = list(lengths)
+        self._mixer = seams.mixer
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:  # noqa: ARG002
         """Causal attention within each sequence."""
-        sequences = zip(*(x.split(self.lengths) for x in (q, k, v)), strict=True)
-        return torch.cat([attention(*sequence, causal=True) for sequence in sequences])
+        sequences = zip(*(x.split(self._lengths) for x in (q, k, v)), strict=True)
+        return torch.cat([self._mixer(*one, causal=True) for one in sequences if len(one[0])])
 
 
 class DenseCache:
-    """Keys and values of some sequences, kept whole in the model's dtype.
+    """Keys and values of some sequences.
 
     It also knows the next text position of each sequence, which a picture moves by less than its
     number of tokens; so all that a conversation leaves behind lies here, and nothing in the model.
     """
 
-    def __init__(self, config: TextConfig, sequences: int) -> None:
+    def __init__(self, config: TextConfig, sequences: int, seams: Seams = PLAIN) -> None:
         self.positions = [0] * sequences
         self.lengths = [0] * sequences
+        """How many tokens each sequence has had; the store may hold fewer."""
+        self._seams = seams
         layers = range(config.num_hidden_layers)
-        self._stores = [[_Store() for _ in range(sequences)] for _ in layers]
+        self._lines = [[_Line(seams) for _ in range(sequences)] for _ in layers]
 
     def get_seq_length(self) -> int:
         """The length of the longest sequence."""
         return max(self.lengths, default=0)
 
+    @property
+    def nbytes(self) -> int:
+        """The memory that keys and values take."""
+        return sum(line.store.nbytes for layer in self._lines for line in layer)
+
     def view(self, lengths: Sequence[int]) -> DenseView:
         """What one pass sees that brings `lengths` new tokens to the sequences."""
-        return DenseView(self._stores, lengths)
+        return DenseView(self._lines, lengths, self._seams.mixer)
 
     def advance(self, lengths: Sequence[int], positions: Sequence[int]) -> None:
         """Count the tokens of a pass that has ended, and note the positions that follow them."""
         self.lengths = [old + new for old, new in zip(self.lengths, lengths, strict=True)]
         self.positions = list(positions)
 
+    def evict(self) -> None:
+        """Drop the tokens that the `retain` techniques do not keep."""
+        for layer in self._lines:
+            for line in layer:
+                line.evict()
+
 
 class DenseView:
     """One pass over a `DenseCache`."""
 
-    def __init__(self, stores: Sequence[Sequence[_Store]], lengths: Sequence[int]) -> None:
-        self._stores = stores
+    def __init__(
+        self, lines: Sequence[Sequence[_Line]], lengths: Sequence[int], mixer: Mixer
+    ) -> None:
+        self._lines = lines
         self._lengths = list(lengths)
+        self._mixer = mixer
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Append the new keys and values of each sequence and attend to all it has."""
         split = zip(*(x.split(self._lengths) for x in (q, k, v)), strict=True)
         out = [
-            attention(new_q, *store.append(new_k, new_v), causal=True)
-            for store, (new_q, new_k, new_v) in zip(self._stores[layer], split, strict=True)
+            self._mixer(new_q, *line.append(new_q, new_k, new_v), causal=True)
+            for line, (new_q, new_k, new_v) in zip(self._lines[layer], split, strict=True)
             if len(new_q)
         ]
         return torch.cat(out)
 
 
-class _Store:
-    """Keys and values of one sequence in one layer, in tensors that double when they are full."""
+class _Line:
+    """What one sequence has in one layer: its store, and the latest queries if someone asks."""
+
+    def __init__(self, seams: Seams) -> None:
+        self.store: KVStore = (seams.kv_format or PlainFormat()).store()
+        self._retain = seams.retain
+        self._observed = max((one.observed for one in seams.retain), default=0)
+        self._queries: Tensor | None = None
+
+    def append(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        if self._observed:
+            old = q[:0] if self._queries is None else self._queries
+            self._queries = torch.cat((old, q[-self._observed :]))[-self._observed :].clone()
+        return self.store.append(k, v)
+
+    def evict(self) -> None:
+        for retain in self._retain:
+            kept = retain.kept(len(self.store))
+            if kept >= len(self.store):
+                continue
+            k, v = self.store.read()
+            queries = k[:0] if self._queries is None else self._queries
+            worth = retain.score(k, v, queries[max(0, len(queries) - retain.observed) :])
+            self.store.keep(worth.topk(kept, dim=-1).indices.sort(dim=-1).values.T)
+
+
+class PlainFormat:
+    """Keys and values as the model computes them."""
+
+    def store(self) -> PlainStore:
+        """An empty store."""
+        return PlainStore()
+
+
+class PlainStore:
+    """Keys and values of one sequence in one layer, whole."""
 
     def __init__(self) -> None:
-        self._length = 0
-        self._keys: Tensor | None = None
-        self._values: Tensor | None = None
+        self._keys = GrowingRows()
+        self._values = GrowingRows()
 
     def append(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        end = self._length + len(k)
-        self._keys = self._room(self._keys, k, end)
-        self._values = self._room(self._values, v, end)
-        self._keys[self._length : end] = k
-        self._values[self._length : end] = v
-        self._length = end
-        return self._keys[:end], self._values[:end]
+        """Copy the new tokens behind the old ones."""
+        self._keys.append(k)
+        self._values.append(v)
+        return self.read()
 
-    def _room(self, store: Tensor | None, new: Tensor, end: int) -> Tensor:
-        if store is not None and len(store) >= end:
-            return store
-        larger = new.new_empty(max(end, 2 * self._length), *new.shape[1:])
-        if store is not None:
-            larger[: self._length] = store[: self._length]
-        return larger
+    def read(self) -> tuple[Tensor, Tensor]:
+        """What is held, without a copy."""
+        return self._keys.rows, self._values.rows
+
+    def keep(self, index: Tensor) -> None:
+        """Move what stays together; the rest is given back."""
+        self._keys.keep(index)
+        self._values.keep(index)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    @property
+    def nbytes(self) -> int:
+        """The room of both tensors."""
+        return self._keys.nbytes + self._values.nbytes
+
+
+class GrowingRows:
+    """Rows [rows, heads, …] in a tensor that doubles when it is full."""
+
+    def __init__(self) -> None:
+        self._room: Tensor | None = None
+        self._length = 0
+
+    @property
+    def rows(self) -> Tensor:
+        """All rows, without a copy."""
+        if self._room is None:
+            raise IndexError("no row was appended yet")
+        return self._room[: self._length]
+
+    def append(self, new: Tensor) -> None:
+        """Copy rows behind those that are there."""
+        end = self._length + len(new)
+        if self._room is None or len(self._room) < end:
+            room = new.new_empty(max(end, 2 * self._length), *new.shape[1:])
+            if self._room is not None:
+                room[: self._length] = self.rows
+            self._room = room
+        self._room[self._length : end] = new
+        self._length = end
+
+    def keep(self, index: Tensor) -> None:
+        """Hold for each head only the rows `index` [kept, heads], in this order."""
+        rows = self.rows
+        shape = (*index.shape, *[1] * (rows.ndim - 2))
+        self._room = rows.gather(0, index.view(shape).expand(*index.shape, *rows.shape[2:]))
+        self._length = len(index)
+
+    def __len__(self) -> int:
+        return self._length
+
+    @property
+    def nbytes(self) -> int:
+        """All the room that is taken, filled or not."""
+        return 0 if self._room is None else self._room.nbytes

@@ -18,6 +18,9 @@ from qwen3_vl.ops.sampling import draw, narrow, penalise
 if TYPE_CHECKING:
     from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
 
+EVICT_EVERY = 32
+"""Steps between two evictions: each moves what stays, so it should not be done for one token."""
+
 
 class Decoding:
     """The state of one batch of answers: made for it, and gone with it."""
@@ -45,13 +48,16 @@ class Decoding:
     def steps(self) -> Iterator[list[int | None]]:
         """The next token of each answer, step by step; None where an answer has ended."""
         core = self._model.model
-        cache = DenseCache(self._model.config.text_config, len(self._prompts))
+        text = self._model.config.text_config
+        cache = DenseCache(text, len(self._prompts), self._model.seams)
         open_rows = torch.ones(len(self._prompts), dtype=torch.bool)
         ids, packing, pictures = self._input_ids, self._packing, self._pictures
         positions = None  # counted from the prompt; an answer is text, whatever its ids are
-        for _ in range(self._settings.max_new_tokens):
+        for step in range(self._settings.max_new_tokens):
             with torch.inference_mode():
                 hidden = core.run(ids, packing, pictures, positions, cache)
+                if step % EVICT_EVERY == 0:  # after the prompt, then now and then
+                    cache.evict()
                 last = torch.tensor([length for length in packing.lengths if length]).cumsum(0) - 1
                 logits = self._model.lm_head(hidden[last.to(hidden.device)]).float()
                 rows = open_rows.nonzero().squeeze(1).tolist()

@@ -22,6 +22,8 @@ from qwen3_vl.models.checkpoint import (
     stored_tensors,
     write_weights,
 )
+from qwen3_vl.models.linears import swap_linears
+from qwen3_vl.seams import PLAIN, Seams
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -36,9 +38,10 @@ class Qwen3VLPreTrainedModel(nn.Module):
     checkpoint_prefix: ClassVar[str] = ""
     """Where this class's modules lie in the checkpoint of the whole model."""
 
-    def __init__(self, config: Qwen3VLConfig) -> None:
+    def __init__(self, config: Qwen3VLConfig, seams: Seams = PLAIN) -> None:
         super().__init__()
         self.config = config
+        self.seams = seams
         self.generation_config = GenerationConfig()
 
     @property
@@ -62,26 +65,30 @@ class Qwen3VLPreTrainedModel(nn.Module):
         cache_dir: str | Path | None = None,
         local_files_only: bool = False,
         token: str | None = None,
+        seams: Seams = PLAIN,
     ) -> Self:
         """Load a model from a folder or from the hub.
 
         `dtype="auto"` keeps the checkpoint's own format, whose files are then mapped and not
         copied. `device_map` is one device; `auto` is the GPU if torch can use one, else the CPU.
+        `seams` are the answers of a recipe: `compile_recipe("…", config).seams`.
         """
         options = HubOptions(revision, cache_dir, local_files_only, token)
         folder = resolve(name_or_folder, options)
         config = Qwen3VLConfig.from_pretrained(folder)
         wanted, device = wanted_dtype(dtype), wanted_device(device_map)
-        model = cls.skeleton(config)
+        model = cls.skeleton(config, seams)
         model._read(Checkpoint(folder), wanted, device)
         model.generation_config = GenerationConfig.from_pretrained(folder, config)
         return model.eval()
 
     @classmethod
-    def skeleton(cls, config: Qwen3VLConfig) -> Self:
+    def skeleton(cls, config: Qwen3VLConfig, seams: Seams = PLAIN) -> Self:
         """The modules alone: no weights, no memory, whatever the size."""
         with torch.device("meta"):
-            return cls(config)
+            model = cls(config, seams)
+            swap_linears(model, seams.linear)
+        return model
 
     @classmethod
     def random(

@@ -21,6 +21,7 @@ from qwen3_vl.models.positions import Grid, PositionCounter
 from qwen3_vl.models.pretrained import Qwen3VLPreTrainedModel
 from qwen3_vl.models.text import TextModel
 from qwen3_vl.models.vision import Pictures, VisionModel, VisualFeatures
+from qwen3_vl.seams import PLAIN, Seams
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -53,9 +54,9 @@ class Qwen3VLModel(Qwen3VLPreTrainedModel):
 
     checkpoint_prefix = "model."
 
-    def __init__(self, config: Qwen3VLConfig) -> None:
-        super().__init__(config)
-        self.visual = VisionModel(config.vision_config)
+    def __init__(self, config: Qwen3VLConfig, seams: Seams = PLAIN) -> None:
+        super().__init__(config, seams)
+        self.visual = VisionModel(config.vision_config, seams)
         self.language_model = TextModel(config.text_config)
 
     def forward(
@@ -110,7 +111,7 @@ class Qwen3VLModel(Qwen3VLPreTrainedModel):
         else:
             positions, following = self._given_positions(position_ids, packing, starts)
         fused = fuse(ids, self.language_model.embed_tokens(ids), self._features(pictures))
-        view = NoCache(packing.lengths) if cache is None else cache.view(packing.lengths)
+        view = cache.view(packing.lengths) if cache else NoCache(packing.lengths, self.seams)
         hidden = self.language_model(fused, positions.to(ids.device), view, watch)
         if cache is not None:
             cache.advance(packing.lengths, following)
@@ -252,9 +253,9 @@ class TiedHead(nn.Module):
 class Qwen3VLForConditionalGeneration(Qwen3VLPreTrainedModel):
     """The whole model: token ids and pictures in, logits out."""
 
-    def __init__(self, config: Qwen3VLConfig) -> None:
-        super().__init__(config)
-        self.model = Qwen3VLModel(config)
+    def __init__(self, config: Qwen3VLConfig, seams: Seams = PLAIN) -> None:
+        super().__init__(config, seams)
+        self.model = Qwen3VLModel(config, seams)
         text = config.text_config
         self.lm_head = (
             TiedHead(self.model.language_model.embed_tokens)

@@ -19,7 +19,7 @@ from qwen3_vl.models.positions import (
     patch_rotary,
 )
 from qwen3_vl.models.stored import StoredModule, TensorReader
-from qwen3_vl.ops.attention import attention
+from qwen3_vl.seams import PLAIN, Mixer, Seams
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,9 @@ class PatchEmbed(nn.Module):
 class VisionAttention(nn.Module):
     """Every patch of a frame sees every patch of the same frame."""
 
-    def __init__(self, config: VisionConfig) -> None:
+    def __init__(self, config: VisionConfig, mixer: Mixer) -> None:
         super().__init__()
+        self.mixer = mixer
         self.num_heads = config.num_heads
         self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size)
         self.proj = nn.Linear(config.hidden_size, config.hidden_size)
@@ -118,7 +119,7 @@ class VisionAttention(nn.Module):
         rotated = apply_rotary_pos_emb(q.float(), k.float(), *rotary)
         q, k = (part.to(v.dtype) for part in rotated)
         frames = zip(*(part.split(list(frame_lengths)) for part in (q, k, v)), strict=True)
-        out = torch.cat([attention(*frame, causal=False) for frame in frames])
+        out = torch.cat([self.mixer(*frame, causal=False) for frame in frames])
         return self.proj(out.reshape(x.shape))
 
 
@@ -138,11 +139,11 @@ class VisionMLP(nn.Module):
 class VisionBlock(nn.Module):
     """Attention and MLP, each after a norm and added to what came in."""
 
-    def __init__(self, config: VisionConfig) -> None:
+    def __init__(self, config: VisionConfig, mixer: Mixer) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(config.hidden_size, eps=1e-6)
         self.norm2 = nn.LayerNorm(config.hidden_size, eps=1e-6)
-        self.attn = VisionAttention(config)
+        self.attn = VisionAttention(config, mixer)
         self.mlp = VisionMLP(config)
 
     def forward(
@@ -179,12 +180,12 @@ class PatchMerger(nn.Module):
 class VisionModel(nn.Module):
     """The tower, for any number of pictures and videos of any size at once."""
 
-    def __init__(self, config: VisionConfig) -> None:
+    def __init__(self, config: VisionConfig, seams: Seams = PLAIN) -> None:
         super().__init__()
         self.config = config
         self.patch_embed = PatchEmbed(config)
         self.pos_embed = nn.Embedding(config.num_position_embeddings, config.hidden_size)
-        self.blocks = nn.ModuleList(VisionBlock(config) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(VisionBlock(config, seams.mixer) for _ in range(config.depth))
         self.merger = PatchMerger(config, norm_after_join=False)
         self.deepstack_merger_list = nn.ModuleList(
             PatchMerger(config, norm_after_join=True) for _ in config.deepstack_visual_indexes

@@ -1,0 +1,1 @@
+"""Techniques that change how attention is computed, never what is stored."""

@@ -1,0 +1,1 @@
+"""Techniques that change the number format of weights."""

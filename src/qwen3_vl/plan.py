@@ -1,0 +1,122 @@
+"""A plan: what a recipe makes of a model, decided before a weight is read.
+
+A technique turns a plan into a plan. It answers seams; the law of each seam says whether two
+answers go together, and nothing else can make two techniques conflict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, ClassVar, Protocol
+
+import torch
+
+from qwen3_vl.config.model import Qwen3VLConfig
+from qwen3_vl.errors import Incompatible
+from qwen3_vl.models.linears import linears, matching
+from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
+from qwen3_vl.seams import PLAIN, Law, LinearRule, Seams
+
+
+@dataclass(frozen=True)
+class Exact:
+    """The same greedy tokens as without the technique."""
+
+
+@dataclass(frozen=True)
+class Neutral:
+    """The same greedy tokens at these settings; at others the answer may change."""
+
+    settings: Mapping[str, Any] = field(hash=False)
+
+
+@dataclass(frozen=True)
+class Bounded:
+    """At its defaults the logits change by at most this share of their root mean square."""
+
+    error: float
+
+
+Guarantee = Exact | Neutral | Bounded
+
+
+class Optimization(Protocol):
+    """A technique: a frozen dataclass whose fields are its settings."""
+
+    guarantee: ClassVar[Guarantee]
+
+    def apply(self, plan: Plan) -> Plan:
+        """The plan with this technique in it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Answer:
+    """That a technique has answered a seam."""
+
+    seam: str
+    by: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A model's shape, where it will run, and the answers to all seams."""
+
+    config: Qwen3VLConfig
+    device: torch.device = torch.device("cpu")
+    seams: Seams = PLAIN
+    steps: tuple[Optimization, ...] = ()
+    """The techniques, in the order in which they were applied."""
+    answers: tuple[Answer, ...] = ()
+
+    def then(self, step: Optimization) -> Plan:
+        """Apply a technique and note it."""
+        after = step.apply(self)
+        return replace(after, steps=(*self.steps, step))
+
+    def answer(self, by: Optimization, **values: Any) -> Plan:
+        """The plan in which `by` answers these seams; the law of each seam is kept.
+
+        Raises:
+            Incompatible: another technique has answered, and both cannot hold.
+        """
+        seams, answers = self.seams, self.answers
+        for seam, value in values.items():
+            law = next(one.metadata["law"] for one in fields(Seams) if one.name == seam)
+            if law is Law.EXCLUSIVE:
+                self._refuse_second(seam, name_of(by))
+            else:
+                value = (*getattr(seams, seam), value)
+            if law is Law.PER_MODULE:
+                self._refuse_overlap(value, name_of(by))
+            seams = replace(seams, **{seam: value})
+            answers = (*answers, Answer(seam, name_of(by)))
+        return replace(self, seams=seams, answers=answers)
+
+    def _refuse_second(self, seam: str, name: str) -> None:
+        for answer in self.answers:
+            if answer.seam == seam:
+                raise Incompatible(
+                    f"{name} and {answer.by} both decide the seam {seam!r}, "
+                    "which takes one technique at most; drop one of them"
+                )
+
+    def _refuse_overlap(self, rules: tuple[LinearRule, ...], name: str) -> None:
+        model = Qwen3VLForConditionalGeneration.skeleton(self.config)
+        taken: set[str] = set()
+        for rule in rules:
+            found = {path for path in linears(model) if matching(rule, path)}
+            if not found:
+                raise Incompatible(f"{name}: no linear module of this model fits {rule.pattern!r}")
+            if taken & found:
+                raise Incompatible(
+                    f"{name} and another technique both store {min(taken & found)}; "
+                    "give them patterns that do not overlap, or drop one"
+                )
+            taken |= found
+
+
+def name_of(step: Optimization) -> str:
+    """A technique's name in recipes: that of its file."""
+    return type(step).__module__.rpartition(".")[2]

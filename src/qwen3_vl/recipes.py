@@ -1,0 +1,56 @@
+"""Recipes: `weight_int8|sliding_window(window=2048)` to a plan, checked before a weight is read."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from qwen3_vl.config.model import Qwen3VLConfig
+from qwen3_vl.config.reading import checked, refuse_unknown
+from qwen3_vl.config.recipe import Step, parse
+from qwen3_vl.errors import ConfigError
+from qwen3_vl.plan import Optimization, Plan
+from qwen3_vl.plugins import Technique, techniques
+
+
+def compile_recipe(
+    recipe: str | Sequence[Optimization],
+    config: Qwen3VLConfig,
+    device: str | torch.device = "cpu",
+) -> Plan:
+    """The plan of a recipe, given as text or as techniques, for a model of this shape.
+
+    Raises:
+        ConfigError: a technique or a setting is unknown, or out of range.
+        Incompatible: two techniques, or a technique and the model or device, do not go together.
+    """
+    steps = map(build, parse(recipe)) if isinstance(recipe, str) else recipe
+    plan = Plan(config, torch.device(device))
+    for step in steps:
+        plan = plan.then(step)
+    return plan
+
+
+def build(step: Step) -> Optimization:
+    """The technique of one step, its settings checked."""
+    technique = find(step.name)
+    where = f"{step.name}."
+    kind: Any = technique.kind
+    refuse_unknown(step.settings, kind.__dataclass_fields__, where)
+    try:
+        return checked(kind, step.settings)
+    except ConfigError as error:
+        raise ConfigError(f"{step.name}: {error}") from None
+
+
+def find(name: str) -> Technique:
+    """A technique by its name."""
+    known = techniques()
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
+    raise ConfigError(f"there is no technique {name!r}; {hint}")
