@@ -16,12 +16,17 @@ import torch
 
 from qwen3_vl.config.generation import GenerationConfig, GenerationOptions
 from qwen3_vl.config.model import PRESETS, Qwen3VLConfig
+from qwen3_vl.config.runtime import UnifiedConfig
+from qwen3_vl.config.validation import check
 from qwen3_vl.errors import InputError
+from qwen3_vl.hardware.probe import probe
+from qwen3_vl.hardware.specs import machine_specs
 from qwen3_vl.hub import HubOptions, resolve
 from qwen3_vl.inference.engine import Engine
 from qwen3_vl.inference.request import Messages, Output, Request
 from qwen3_vl.models.pretrained import Dtype, wanted_device, wanted_dtype
 from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
+from qwen3_vl.ops import native
 from qwen3_vl.plan import Optimization
 from qwen3_vl.processing.processor import Qwen3VLProcessor
 from qwen3_vl.recipes import compile_recipe
@@ -73,6 +78,32 @@ class Qwen3VLInference:
         """
         options = HubOptions(revision, cache_dir, local_files_only, token)
         return cls(*_load(name_or_folder, recipe, dtype, device_map, options))
+
+    @classmethod
+    def from_config(cls, name_or_folder: str | Path, config: UnifiedConfig) -> Qwen3VLInference:
+        """Load as a config says, once it is checked against this machine and this model.
+
+        Threads and kernels are those of the whole process.
+
+        Raises:
+            ConfigError: what is set contradicts itself, the machine or the model; all at once.
+        """
+        machine = machine_specs(probe())
+        shape = find_config(str(name_or_folder))
+        plan = compile_recipe(config.optimization.recipe, shape, wanted_device(config.gpu.device))
+        check(config, machine, shape, plan.footprint(config.optimization.dtype))
+        torch.set_num_threads(config.threads_on(machine))
+        if config.cpu.kernels is not None:
+            native.force(config.cpu.kernels)
+        vlm = cls.from_pretrained(
+            name_or_folder,
+            recipe=plan.steps,
+            dtype=config.optimization.dtype,
+            device_map=plan.device,
+        )
+        vlm.settings = vlm.settings.change(config.generation)
+        vlm.engine.max_context = config.memory.max_context
+        return vlm
 
     def generate_response(
         self,

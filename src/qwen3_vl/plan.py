@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Protocol
 
 import torch
 
+from qwen3_vl.config.footprint import BYTES, Footprint
 from qwen3_vl.config.model import Qwen3VLConfig
 from qwen3_vl.errors import Incompatible
 from qwen3_vl.models.linears import linears, matching
@@ -93,6 +94,14 @@ class Plan:
             seams = replace(seams, **{seam: value})
             answers = (*answers, Answer(seam, name_of(by)))
         return replace(self, seams=seams, answers=answers)
+
+    def footprint(self, dtype: str = "auto") -> Footprint:
+        """Bytes of the weights, and of the cache per token at most: techniques may take less."""
+        skeleton = Qwen3VLForConditionalGeneration.skeleton(self.config, self.seams)
+        numbers = sum(parameter.numel() for parameter in skeleton.parameters())
+        stored = sum(buffer.nbytes for buffer in skeleton.buffers())
+        plain = Footprint.of(self.config, dtype)
+        return Footprint(numbers * BYTES[dtype] + stored, plain.cache_per_token)
 
     def _refuse_second(self, seam: str, name: str) -> None:
         for answer in self.answers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,11 @@ import torch
 from PIL import Image
 
 from qwen3_vl.api import Qwen3VLInference, user_message
+from qwen3_vl.config.origins import build
+from qwen3_vl.config.sources import read_overrides
 from qwen3_vl.errors import ConfigError, ContextLengthError, InputError
 from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
+from qwen3_vl.ops import native
 from tests.support.tiny_checkpoint import with_embedded_tokens, write_checkpoint
 from tests.support.tiny_models import CONFIGS, random_model
 
@@ -122,3 +126,36 @@ def test_a_recipe_changes_how_the_model_runs(vlm: Qwen3VLInference) -> None:
     assert {buffer.dtype for buffer in layer.buffers()} == {torch.int8, torch.float32}
     with pytest.raises(ConfigError, match="did you mean weight_int8"):
         Qwen3VLInference.from_pretrained("embedded", recipe="weight_int9")
+
+
+def test_a_config_decides_how_the_model_runs() -> None:
+    config = build(
+        read_overrides(
+            [
+                "cpu.threads=1",
+                "cpu.kernels=scalar",
+                "gpu.device=cpu",
+                "memory.max_context=64",
+                "optimization.recipe=weight_int8",
+                "generation.max_new_tokens=5",
+            ]
+        )
+    )
+    threads = torch.get_num_threads()
+    try:
+        vlm = Qwen3VLInference.from_config("embedded", config)
+        assert torch.get_num_threads() == 1
+        assert native.report().startswith("CPU kernels: scalar")
+        assert list(vlm.chat(user_message("Hi")))[-1].answer_tokens == 5
+        with pytest.raises(ContextLengthError, match=r"limit of 64 that was set"):
+            vlm.generate_text("Hi " * 60)
+    finally:
+        torch.set_num_threads(threads)
+        os.environ.pop(native.FORCED_BY)
+        native.variant.cache_clear()
+
+
+def test_a_config_that_cannot_hold_the_model_is_refused_before_it_loads() -> None:
+    config = build(read_overrides(["memory.max_bytes=1 GB", "gpu.device=cpu"]))
+    with pytest.raises(ConfigError, match=r"memory.max_bytes: .* GB are needed for the weights"):
+        Qwen3VLInference.from_config("2b-instruct", config)

@@ -10,6 +10,8 @@ from types import ModuleType
 import pytest
 
 from qwen3_vl import plugins
+from qwen3_vl.config.model import Qwen3VLConfig
+from qwen3_vl.config.presets import preset
 from qwen3_vl.errors import ConfigError, Incompatible, PluginError
 from qwen3_vl.ops.attention import attention
 from qwen3_vl.recipes import compile_recipe
@@ -20,6 +22,15 @@ from qwen3_vl.testing import tiny_config
 def test_the_empty_recipe_is_the_plain_model() -> None:
     assert compile_recipe("", tiny_config()).seams == PLAIN
     assert PLAIN.mixer is attention
+
+
+@pytest.mark.parametrize("name", ["minimal", "balanced", "aggressive"])
+def test_the_recipes_of_the_presets_fit_the_2b_model(name: str) -> None:
+    shape = Qwen3VLConfig.preset("2b-instruct")
+    plan = compile_recipe(preset(name).optimization.recipe, shape)
+    plain = compile_recipe("", shape).footprint("bfloat16")
+    assert plain.weights == 2 * 2_127_532_032
+    assert (plan.footprint("bfloat16").weights < 0.7 * plain.weights) == (name != "minimal")
 
 
 def test_a_recipe_answers_seams_in_order() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.resources import as_file, files
 
 from rich.console import Console
+from rich.markup import escape
 
 from qwen3_vl.cli.run import answer
 from qwen3_vl.config.generation import GenerationOptions
@@ -20,7 +21,7 @@ def demo() -> None:
         "It sees the picture and answers through the real code, but its words mean nothing.\n"
     )
     with as_file(files("qwen3_vl") / "assets" / "shapes.png") as picture:
-        console.print(f"picture:  {picture}\nquestion: {_QUESTION}\nanswer:")
+        console.print(escape(f"picture:  {picture}\nquestion: {_QUESTION}\nanswer:"))
         options = GenerationOptions(max_new_tokens=48, seed=0)
         answer("embedded", _QUESTION, [str(picture)], [], options, stats=True)
     console.print(

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -31,7 +32,7 @@ def model(
     from qwen3_vl.models.anatomy import Anatomy
 
     anatomy = Anatomy.of(find_config(name))
-    parts = Table("part", "parameters", "share", title=f"{name}: {anatomy.summary}")
+    parts = Table("part", "parameters", "share", title=escape(f"{name}: {anatomy.summary}"))
     for column in parts.columns[1:]:
         column.justify = "right"
     for part, count in anatomy.parts.items():
@@ -89,7 +90,7 @@ def hardware(
     kernels = native.report().partition(": ")
     table.add_row(kernels[0], kernels[2])
     table.add_section()
-    table.add_row(f"for {model}", f"{parameters:,} parameters")
+    table.add_row(escape(f"for {model}"), f"{parameters:,} parameters")
     table.add_row("device", Text(str(decision.device)))
     table.add_row("dtype", Text(str(decision.dtype)))
     table.add_row("threads", Text(str(decision.threads)))

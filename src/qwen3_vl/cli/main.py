@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 import qwen3_vl
+from qwen3_vl.cli.config import config
 from qwen3_vl.cli.demo import demo
 from qwen3_vl.cli.inspect import inspect
 from qwen3_vl.cli.optimizations import optimizations
@@ -28,6 +29,7 @@ app.command()(demo)
 app.command()(optimizations)
 app.add_typer(inspect, name="inspect")
 app.add_typer(validate, name="validate")
+app.add_typer(config, name="config")
 
 
 def _show_version(wanted: bool) -> None:
@@ -47,11 +49,21 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line; an error of ours is one line on stderr and exit code 2."""
+    """Run the command line; an error that is no bug is one line on stderr and exit code 2."""
     try:
         app()
     except Qwen3VLError as error:
-        Console(stderr=True).print(f"error: {error}", style="red", markup=False, highlight=False)
+        _tell(error)
+        sys.exit(2)
+    except OSError as error:  # such as a full disk behind stdout
+        _tell(error)
+        # Or Python would fail once more on what is left in stdout's buffer.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _tell(error: Exception) -> None:
+    line = " ".join(str(error).splitlines())
+    typer.secho(f"error: {line}", fg=typer.colors.RED, err=True)

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
+from rich.status import Status
 
+from qwen3_vl.cli.config import this_machine
 from qwen3_vl.config.generation import GenerationOptions
+from qwen3_vl.config.origins import build, settings_from
+from qwen3_vl.config.presets import AUTO
+from qwen3_vl.config.runtime import UnifiedConfig
+from qwen3_vl.config.sources import gather
 
 _ModelOption = typer.Option("--model", "-m", help="A folder, a hub id, or 'embedded'.")
 
@@ -47,10 +55,18 @@ def run(
         list[str] | None, typer.Option(help="End before this text; repeat for more.")
     ] = None,
     recipe: Annotated[
-        str, typer.Option(help="Techniques, such as 'weight_int8|sliding_window(window=2048)'.")
-    ] = "",
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")] = "cpu",
+        str | None,
+        typer.Option(help="Techniques, such as 'weight_int8|sliding_window(window=2048)'."),
+    ] = None,
+    dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, …")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Settings by name: minimal, balanced, aggressive or auto.")
+    ] = None,
+    file: Annotated[Path | None, typer.Option("--config", help="A file of settings.")] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="section.field=value; repeat for more.")
+    ] = None,
     stats: Annotated[bool, typer.Option(help="Print token counts and speed at the end.")] = False,
 ) -> None:
     """Ask a question about pictures and videos, or without any."""
@@ -66,7 +82,13 @@ def run(
         stop=stop or None,
     )
     text = sys.stdin.read() if question == "-" else question
-    answer(model, text, _media(image), _media(video), options, system, recipe, dtype, device, stats)
+    flags = {
+        "optimization.recipe": recipe,
+        "optimization.dtype": dtype,
+        "gpu.device": device,
+    }
+    config = _config(preset, file, changes or (), flags)
+    answer(model, text, _media(image), _media(video), options, config, system, stats)
 
 
 def answer(
@@ -75,25 +97,22 @@ def answer(
     images: list[str],
     videos: list[str],
     options: GenerationOptions,
+    config: UnifiedConfig | None = None,
     system: str | None = None,
-    recipe: str = "",
-    dtype: str = "auto",
-    device: str = "cpu",
     stats: bool = False,
 ) -> None:
     """Load, ask, print while the answer comes, and tell the speed if it is wanted."""
     # Imported here so that --help does not wait for torch.
     from qwen3_vl.api import Qwen3VLInference, user_message
 
-    console = Console(stderr=True)
-    with console.status(f"loading {model}"):
-        vlm = Qwen3VLInference.from_pretrained(model, recipe=recipe, dtype=dtype, device_map=device)
+    with waiting(f"loading {model}"):
+        vlm = Qwen3VLInference.from_config(model, config or UnifiedConfig())
     messages = user_message(text, images, videos)
     if system is not None:
         messages.insert(0, {"role": "system", "content": system})
     started = time.perf_counter()
     pieces = vlm.chat(messages, **options)
-    with console.status("reading the prompt" if not images else "looking"):
+    with waiting("reading the prompt" if not images else "looking"):
         first = next(pieces)
     first_at = time.perf_counter()
     typer.echo(harmless(first.text), nl=False)
@@ -103,11 +122,29 @@ def answer(
     typer.echo()
     if stats:
         wait, rest = first_at - started, time.perf_counter() - first_at
-        speed = f"{(last.answer_tokens - 1) / rest:.1f} tokens/s" if rest > 0 else "-"
-        console.print(
+        timed = last.answer_tokens - 1  # the first came with the prompt
+        speed = f"{timed / rest:.1f} tokens/s" if timed > 0 else "-"
+        Console(stderr=True).print(
             f"{last.prompt_tokens} prompt tokens, first token after {wait:.2f} s, "
             f"{last.answer_tokens} answer tokens at {speed}, ended by {last.finish_reason}"
         )
+
+
+def _config(
+    preset: str | None, file: Path | None, changes: Iterable[str], flags: Mapping[str, str | None]
+) -> UnifiedConfig:
+    """All that was set, the flags over everything else."""
+    machine = this_machine() if preset == AUTO else None
+    settings = gather(preset, file, os.environ, changes, machine)
+    given = {path: value for path, value in flags.items() if value is not None}
+    return build(settings | settings_from(given, "a flag"))
+
+
+def waiting(what: str) -> Status:
+    """Tells on a terminal what takes so long; elsewhere it would leave an empty line."""
+    console = Console(stderr=True)
+    console.quiet = not console.is_terminal
+    return console.status(escape(what))
 
 
 def harmless(text: str) -> str:

@@ -8,6 +8,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from qwen3_vl.cli.run import waiting
+
 validate = typer.Typer(help="Prove that a model computes what it should.", no_args_is_help=True)
 
 
@@ -27,9 +29,8 @@ def parity(
     from qwen3_vl.hub import resolve
     from qwen3_vl.validation.parity import compare, summarise
 
-    console = Console(stderr=True)
     folder = resolve(model)
-    with console.status("starting") as status:
+    with waiting("starting") as status:
         rows = compare(folder, tell=status.update)
     table = Table("what", "worst case" if not everything else "case", "difference", "allowed", "")
     for row in rows if everything else summarise(rows):
@@ -37,6 +38,6 @@ def parity(
         table.add_row(row.what, row.case, f"{row.error:.2g}", f"{row.limit:.2g}", mark)
     Console().print(table)
     failed = sum(not row.passed for row in rows)
-    console.print(f"{len(rows) - failed} of {len(rows)} comparisons passed")
+    Console(stderr=True).print(f"{len(rows) - failed} of {len(rows)} comparisons passed")
     if failed:
         raise typer.Exit(1)

@@ -83,25 +83,42 @@ class GenerationConfig:
     pad_token_id: int | None = None
 
     def __post_init__(self) -> None:
-        for name, low, high in (
-            ("max_new_tokens", 1, inf),
-            ("temperature", 0, inf),
-            ("top_k", 0, inf),
-            ("top_p", 0, 1),
-            ("min_p", 0, 1),
-            ("presence_penalty", -2, 2),
-            ("frequency_penalty", -2, 2),
+        for name in ("stop", "eos_token_id"):  # one alone may stand without its tuple
+            value = getattr(self, name)
+            several = tuple(value) if isinstance(value, (list, tuple)) else (value,)
+            object.__setattr__(self, name, several)
+        for name, kind, low, high in (
+            ("max_new_tokens", int, 1, inf),
+            ("temperature", float, 0, inf),
+            ("top_k", int, 0, inf),
+            ("top_p", float, 0, 1),
+            ("min_p", float, 0, 1),
+            ("repetition_penalty", float, 0, inf),
+            ("presence_penalty", float, -2, 2),
+            ("frequency_penalty", float, -2, 2),
+            ("seed", int, -(2**63), 2**64 - 1),
         ):
             value = getattr(self, name)
-            if not low <= value <= high:
-                limit = f"at least {low}" if high == inf else f"between {low} and {high}"
+            if not _is_number(value, kind):
+                what = "a whole number" if kind is int else "a number"
+                raise ConfigError(f"{name} is {value!r}; it must be {what}")
+            if not low <= value <= high or value == inf:
+                limit = f"at least {low} and finite" if high == inf else f"between {low} and {high}"
                 raise ConfigError(f"{name} is {value}; it must be {limit}")
-        if self.top_p == 0 or not self.repetition_penalty > 0:
+        if not isinstance(self.do_sample, bool):
+            raise ConfigError(f"do_sample is {self.do_sample!r}; it must be True or False")
+        if self.top_p == 0 or self.repetition_penalty == 0:
             raise ConfigError("top_p and repetition_penalty must be above 0")
         if self.do_sample and self.temperature == 0:
             raise ConfigError("temperature 0 means the likeliest token: set do_sample=False")
-        if isinstance(self.stop, str) or any(not text for text in self.stop):
-            raise ConfigError("stop is a tuple of strings that are not empty")
+        if not all(isinstance(text, str) and text for text in self.stop):
+            raise ConfigError(f"stop is {self.stop!r}; it must be strings that are not empty")
+        if not all(map(_is_token, self.eos_token_id)):
+            raise ConfigError(f"eos_token_id is {self.eos_token_id!r}; it must be token ids")
+        if not (self.pad_token_id is None or _is_token(self.pad_token_id)):
+            raise ConfigError(
+                f"pad_token_id is {self.pad_token_id!r}; it must be a token id, or None"
+            )
 
     def change(self, options: GenerationOptions) -> GenerationConfig:
         """A copy with some settings changed; a setting of randomness also turns sampling on."""
@@ -112,16 +129,13 @@ class GenerationConfig:
             raise TypeError(f"unknown argument {', '.join(sorted(unknown))}; there are: {known}")
         random = sorted(given.keys() & _RANDOMNESS)
         if given.get("temperature") == 0 and not given.get("do_sample"):
+            random.remove("temperature")
+            _refuse_random("temperature=0", random)
             given |= {"do_sample": False, "temperature": 1.0}
-        elif random and given.get("do_sample") is False:
-            raise ConfigError(f"do_sample=False makes {', '.join(random)} meaningless; drop one")
+        elif given.get("do_sample") is False:
+            _refuse_random("do_sample=False", random)
         elif random:
             given["do_sample"] = True
-        for name in ("stop", "eos_token_id"):
-            if isinstance(given.get(name), (str, int)):
-                given[name] = (given[name],)
-            elif name in given:
-                given[name] = tuple(given[name])
         return replace(self, **given)
 
     @classmethod
@@ -154,3 +168,17 @@ class GenerationConfig:
         default = asdict(GenerationConfig())
         changed = {k: v for k, v in asdict(self).items() if v != default[k]}
         return {k: list(v) if isinstance(v, tuple) else v for k, v in changed.items()}
+
+
+def _is_number(value: object, kind: type[int | float]) -> bool:
+    kinds = int if kind is int else (int, float)
+    return isinstance(value, kinds) and not isinstance(value, bool)
+
+
+def _is_token(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+
+
+def _refuse_random(cause: str, random: list[str]) -> None:
+    if random:
+        raise ConfigError(f"{cause} makes {', '.join(random)} meaningless; drop one")

@@ -19,6 +19,10 @@ def read_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
+    except RecursionError:
+        raise CheckpointError(f"{path} is nested too deeply to be read") from None
     except ValueError as error:
         raise CheckpointError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(data, dict):

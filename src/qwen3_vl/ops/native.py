@@ -68,6 +68,17 @@ def variant() -> _native.Variant | None:
         ) from None
 
 
+def force(name: str) -> None:
+    """Use the variant of this name from now on, in this whole process.
+
+    Raises:
+        DeviceError: this build or this machine lacks it.
+    """
+    os.environ[FORCED_BY] = name
+    variant.cache_clear()
+    variant()
+
+
 def available_variants() -> list[_native.Variant]:
     """List the variants that this build has and this machine runs, fastest first."""
     compiled = _extension()

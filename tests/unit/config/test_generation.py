@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+import torch
 import transformers
 
 from qwen3_vl.config.generation import GenerationConfig
@@ -131,4 +132,59 @@ def test_what_is_none_stays_and_single_values_become_tuples():
 def test_an_argument_that_does_not_exist_is_a_type_error():
     given: Any = {"num_beams": 4}
     with pytest.raises(TypeError, match="unknown argument num_beams; there are: max_new_tokens"):
+        GenerationConfig().change(given)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("max_new_tokens", "5", "'5'; it must be a whole number"),
+        ("max_new_tokens", 2.5, "2.5; it must be a whole number"),
+        ("temperature", "hot", "'hot'; it must be a number"),
+        ("temperature", float("inf"), "inf; it must be at least 0 and finite"),
+        ("top_k", 2.5, "2.5; it must be a whole number"),
+        ("top_k", True, "True; it must be a whole number"),
+        ("top_p", [0.5], r"\[0.5\]; it must be a number"),
+        ("repetition_penalty", float("nan"), "nan; it must be at least 0 and finite"),
+        ("do_sample", "yes", "'yes'; it must be True or False"),
+        ("seed", 1.5, "1.5; it must be a whole number"),
+        ("seed", 2**64, f"{2**64}; it must be between"),
+        ("seed", -(2**63) - 1, f"{-(2**63) - 1}; it must be between"),
+        ("stop", 5, r"\(5,\); it must be strings"),
+        ("stop", b"x", r"\(b'x',\); it must be strings"),
+        ("stop", ["a", 5], r"\('a', 5\); it must be strings"),
+        ("eos_token_id", "x", r"\('x',\); it must be token ids"),
+        ("eos_token_id", [None], r"\(None,\); it must be token ids"),
+        ("eos_token_id", -1, r"\(-1,\); it must be token ids"),
+        ("eos_token_id", True, r"\(True,\); it must be token ids"),
+        ("pad_token_id", -1, "-1; it must be a token id"),
+        ("pad_token_id", "x", "'x'; it must be a token id"),
+    ],
+)
+def test_what_an_argument_cannot_be(name, value, message):
+    given: Any = {name: value}
+    with pytest.raises(ConfigError, match=f"{name} is {message}"):
+        GenerationConfig(**given)
+    with pytest.raises(ConfigError, match=f"{name} is {message}"):
+        GenerationConfig().change(given)
+
+
+@pytest.mark.parametrize("seed", [-(2**63), -1, 0, 2**64 - 1])
+def test_a_seed_is_what_torch_takes(seed):
+    torch.Generator().manual_seed(GenerationConfig().change({"seed": seed}).seed)
+
+
+def test_one_end_and_one_stop_string_need_no_tuple():
+    given: Any = {"eos_token_id": 5, "stop": "end"}
+    settings = GenerationConfig(**given)
+    assert (settings.eos_token_id, settings.stop) == ((5,), ("end",))
+    assert settings == GenerationConfig().change(given)
+    given = {"eos_token_id": [5, 6], "stop": ["a", "b"]}
+    assert hash(GenerationConfig(**given)) == hash(GenerationConfig().change(given))
+
+
+@pytest.mark.parametrize("option", ["top_k", "top_p", "min_p", "seed"])
+def test_temperature_zero_leaves_nothing_to_randomness(option):
+    given: Any = {"temperature": 0, option: 1}
+    with pytest.raises(ConfigError, match=f"temperature=0 makes {option} meaningless"):
         GenerationConfig().change(given)

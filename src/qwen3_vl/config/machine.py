@@ -1,0 +1,66 @@
+"""What a machine has, as far as settings depend on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ConfigDict
+
+from qwen3_vl.config.reading import checked, refuse_unknown
+from qwen3_vl.errors import ConfigError
+
+GIGABYTE = 2**30
+"""As memory is sold: a machine "with 8 GB" has this many times 8."""
+
+_PLAIN = {"cpu_cores": 1, "memory_gb": GIGABYTE, "gpu_memory": GIGABYTE}
+
+
+@dataclass(frozen=True)
+class MachineSpecs:
+    """The processor, memory, graphics card and power of one machine."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+
+    cpu_cores: int
+    """Physical cores."""
+    memory_bytes: int
+    gpu_bytes: int = 0
+    """Memory of the graphics card; 0 where there is none that torch can use."""
+    gpu_capability: tuple[int, int] | None = None
+    """CUDA compute capability; None if there is no card or it is not known."""
+    isa: tuple[str, ...] = ()
+    """Instruction sets by their names in Linux, such as avx2, avx512f, amx_bf16; on ARM neon and
+    bf16. () means that they are not known."""
+    on_battery: bool = False
+
+    def __post_init__(self) -> None:
+        if self.cpu_cores < 1 or self.memory_bytes < 1 or self.gpu_bytes < 0:
+            raise ConfigError(
+                "a machine has at least 1 core, 1 byte of memory and 0 bytes on a GPU, not "
+                f"{self.cpu_cores}, {self.memory_bytes} and {self.gpu_bytes}"
+            )
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> MachineSpecs:
+        """Read the fields by name, or the plain form {"cpu_cores", "memory_gb", "gpu_memory"}."""
+        if not data.keys() & {"memory_gb", "gpu_memory"}:
+            refuse_unknown(data, cls.__dataclass_fields__)
+            return checked(cls, data)
+        refuse_unknown(data, _PLAIN)
+        if not {"cpu_cores", "memory_gb"} <= data.keys():
+            raise ConfigError("the specs of a machine need cpu_cores and memory_gb")
+        for key, value in data.items():
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise ConfigError(f"{key} is {value!r}; it must be a number")
+        return cls(
+            data["cpu_cores"],
+            int(data["memory_gb"] * GIGABYTE),
+            int(data.get("gpu_memory", 0) * GIGABYTE),
+        )
+
+    @classmethod
+    def of(cls, specs: MachineSpecs | Mapping[str, Any]) -> MachineSpecs:
+        """The specs in either form."""
+        return specs if isinstance(specs, MachineSpecs) else cls.from_dict(specs)

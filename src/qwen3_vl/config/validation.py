@@ -1,0 +1,178 @@
+"""Contradictions in a config, found before anything loads, each with what to change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from qwen3_vl.config.footprint import Footprint
+from qwen3_vl.config.generation import GenerationConfig
+from qwen3_vl.config.machine import MachineSpecs
+from qwen3_vl.config.model import Qwen3VLConfig
+from qwen3_vl.config.runtime import UnifiedConfig
+from qwen3_vl.errors import ConfigError
+
+_KERNELS_NEED: Mapping[str, frozenset[str]] = {
+    "avx512": frozenset({"avx512f", "avx512bw", "avx512dq", "avx512vl"}),
+    "avx2": frozenset({"avx2", "fma", "f16c"}),
+    "neon": frozenset({"neon"}),
+    "scalar": frozenset(),
+}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that cannot be as it is set."""
+
+    setting: str
+    """The path of the setting to look at, such as `cpu.threads`."""
+    wrong: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.setting}: {self.wrong}; {self.remedy}"
+
+
+def check(
+    config: UnifiedConfig,
+    machine: MachineSpecs | None = None,
+    model: Qwen3VLConfig | None = None,
+    footprint: Footprint | None = None,
+) -> None:
+    """Raise a ConfigError that tells all `problems`, if there are any."""
+    found = problems(config, machine, model, footprint)
+    if found:
+        raise ConfigError("\n".join(map(str, found)))
+
+
+def problems(
+    config: UnifiedConfig,
+    machine: MachineSpecs | None = None,
+    model: Qwen3VLConfig | None = None,
+    footprint: Footprint | None = None,
+) -> list[Problem]:
+    """What contradicts itself, the machine or the model, as far as these are known.
+
+    Memory is checked with the footprint. Without one, it is that of the plain model: a recipe
+    changes it in ways that only its techniques know, so then the footprint has to be given.
+    """
+    if footprint is None and model is not None and not config.optimization.recipe:
+        footprint = Footprint.of(model, config.optimization.dtype)
+    found = [*_within_itself(config)]
+    if machine is not None:
+        found += [*_on_the_processor(config, machine), *_on_the_graphics_card(config, machine)]
+        found += _limits(config, machine)
+    if model is not None:
+        found += _in_the_model(config, model)
+    if footprint is not None:
+        found += _in_memory(config, machine, footprint)
+    return found
+
+
+def _within_itself(config: UnifiedConfig) -> Iterator[Problem]:
+    if config.gpu.device == "cpu" and config.gpu.max_bytes is not None:
+        yield Problem(
+            "gpu.max_bytes",
+            "limits a GPU, but gpu.device is cpu",
+            "remove it, or set gpu.device to auto or cuda",
+        )
+    longest = config.memory.max_context
+    if longest is not None and _answer(config) >= longest:
+        yield Problem(
+            "generation.max_new_tokens",
+            f"an answer of {_answer(config)} tokens leaves no room for a prompt, because "
+            f"memory.max_context is {longest}",
+            f"set it below {longest}, or max_context higher",
+        )
+
+
+def _on_the_processor(config: UnifiedConfig, machine: MachineSpecs) -> Iterator[Problem]:
+    threads, kernels = config.cpu.threads, config.cpu.kernels
+    if threads is not None and threads > machine.cpu_cores:
+        yield Problem(
+            "cpu.threads",
+            f"{threads} threads on {machine.cpu_cores} cores would wait for each other",
+            f"set at most {machine.cpu_cores}, or null for one a core",
+        )
+    missing = _KERNELS_NEED[kernels] - set(machine.isa) if kernels and machine.isa else set()
+    if missing:
+        yield Problem(
+            "cpu.kernels",
+            f"{kernels} needs {', '.join(sorted(missing))}, which this processor lacks",
+            "set null for the fastest that it runs",
+        )
+
+
+def _on_the_graphics_card(config: UnifiedConfig, machine: MachineSpecs) -> Iterator[Problem]:
+    if config.gpu.device.startswith("cuda") and not machine.gpu_bytes:
+        yield Problem(
+            "gpu.device",
+            f"is {config.gpu.device}, but there is no GPU that torch can use",
+            "set it to cpu or auto",
+        )
+
+
+def _limits(config: UnifiedConfig, machine: MachineSpecs) -> Iterator[Problem]:
+    for setting, limit, there in (
+        ("memory.max_bytes", config.memory.max_bytes, machine.memory_bytes),
+        ("gpu.max_bytes", config.gpu.max_bytes, machine.gpu_bytes),
+    ):
+        if limit is not None and limit > there:
+            yield Problem(
+                setting,
+                f"allows {_gigabytes(limit)}, but there are only {_gigabytes(there)}",
+                "set it lower, or null for all",
+            )
+
+
+def _in_the_model(config: UnifiedConfig, model: Qwen3VLConfig) -> Iterator[Problem]:
+    longest, wanted = model.text_config.max_position_embeddings, config.memory.max_context
+    if wanted is not None and wanted > longest:
+        yield Problem(
+            "memory.max_context",
+            f"is {wanted}, but the model was made for {longest}",
+            f"set at most {longest}, or null for that",
+        )
+    elif wanted is None and _answer(config) >= longest:
+        yield Problem(
+            "generation.max_new_tokens",
+            f"an answer of {_answer(config)} tokens leaves no room for a prompt, because the "
+            f"model was made for {longest}",
+            f"set it below {longest}",
+        )
+
+
+def _in_memory(
+    config: UnifiedConfig, machine: MachineSpecs | None, footprint: Footprint
+) -> Iterator[Problem]:
+    setting, room = _room(config, machine)
+    context = config.memory.max_context or _answer(config)
+    need = footprint.with_context(context)
+    if room is None or need <= room:
+        return
+    tokens = footprint.tokens_within(room)
+    fewer = f"a shorter memory.max_context (at most {tokens}), " if tokens > 0 else ""
+    yield Problem(
+        setting,
+        f"{_gigabytes(need)} are needed for the weights and a context of {context} tokens, but "
+        f"there are {_gigabytes(room)}",
+        f"try {fewer}a smaller format or a recipe, or allow more",
+    )
+
+
+def _room(config: UnifiedConfig, machine: MachineSpecs | None) -> tuple[str, int | None]:
+    """The memory that the model will live in, and the setting that limits it."""
+    device, there = config.gpu.device, machine.gpu_bytes if machine else 0
+    if device.startswith("cuda") or (device == "auto" and there):
+        limits = (config.gpu.max_bytes, there or None)
+        return "gpu.max_bytes", min((x for x in limits if x is not None), default=None)
+    limits = (config.memory.max_bytes, machine.memory_bytes if machine else None)
+    return "memory.max_bytes", min((x for x in limits if x is not None), default=None)
+
+
+def _answer(config: UnifiedConfig) -> int:
+    return config.generation.get("max_new_tokens") or GenerationConfig.max_new_tokens
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB"
