@@ -30,10 +30,11 @@ void rms_norm(const Variant& variant, std::uintptr_t x, std::uintptr_t weight, s
 
 NB_MODULE(_native, module) {
     nb::set_leak_warnings(false);  // the variant in use lives as long as the process
+    const nb::call_guard<nb::gil_scoped_release> without_gil;  // kernels touch no Python object
     nb::class_<Variant>(module, "Variant")
         .def_ro("name", &Variant::name)
-        .def("rms_norm_f32", &rms_norm<float, &Kernels::rms_norm_f32>)
-        .def("rms_norm_bf16", &rms_norm<BFloat16, &Kernels::rms_norm_bf16>);
+        .def("rms_norm_f32", &rms_norm<float, &Kernels::rms_norm_f32>, without_gil)
+        .def("rms_norm_bf16", &rms_norm<BFloat16, &Kernels::rms_norm_bf16>, without_gil);
     module.def("built_variants", &built_variants);
     module.def("available_variants", &available_variants);
     module.def("choose_variant", &choose_variant);

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from qwen3_vl.config.model import TextConfig
+from qwen3_vl.errors import InputError
 from qwen3_vl.seams import PLAIN, KVStore, Mixer, Seams
 
 
@@ -40,6 +41,7 @@ class DenseCache:
         """How many tokens each sequence has had; the store may hold fewer."""
         self._seams = seams
         layers = range(config.num_hidden_layers)
+        self._in_pass = False
         self._lines = [[_Line(seams) for _ in range(sequences)] for _ in layers]
 
     def get_seq_length(self) -> int:
@@ -52,13 +54,24 @@ class DenseCache:
         return sum(line.store.nbytes for layer in self._lines for line in layer)
 
     def view(self, lengths: Sequence[int]) -> DenseView:
-        """What one pass sees that brings `lengths` new tokens to the sequences."""
+        """What one pass sees that brings `lengths` new tokens to the sequences.
+
+        Raises:
+            InputError: an earlier pass did not end, so some layers hold more than others.
+        """
+        if self._in_pass:
+            raise InputError(
+                "an earlier pass over this cache was broken off, and left it half filled; "
+                "begin again with a new cache"
+            )
+        self._in_pass = True
         return DenseView(self._lines, lengths, self._seams.mixer)
 
     def advance(self, lengths: Sequence[int], positions: Sequence[int]) -> None:
         """Count the tokens of a pass that has ended, and note the positions that follow them."""
         self.lengths = [old + new for old, new in zip(self.lengths, lengths, strict=True)]
         self.positions = list(positions)
+        self._in_pass = False
 
     def evict(self) -> None:
         """Drop the tokens that the `retain` techniques do not keep."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,10 @@ from qwen3_vl.models.stored import StoredModule
 
 _SINGLE = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
+WEIGHT_FILES = re.compile(
+    rf"{re.escape(_SINGLE)}|{re.escape(_INDEX)}|model-\d{{5}}-of-\d{{5}}\.safetensors"
+)
+"""The names that `write_weights` gives to its files."""
 _FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -182,12 +187,27 @@ def _save(tensors: dict[str, Tensor], path: Path) -> None:
 
 
 @contextmanager
-def replacing(folder: Path, stale: str) -> Iterator[Path]:
+def replacing(folder: Path, stale: re.Pattern[str]) -> Iterator[Path]:
     """A new folder to write into, whose files move to `folder` when all are written.
 
-    Files there that match the pattern `stale` and were not written anew are then removed. If the
+    Files there whose whole name is `stale` and that were not written anew are then removed. If the
     writing fails, `folder` is as it was.
+
+    Raises:
+        CheckpointError: the disk is full, or `folder` cannot be written to.
     """
+    try:
+        with _moving(folder, stale) as fresh:
+            yield fresh
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{folder} cannot be written: {error}; it must be a folder, new or yours to write to, "
+            "on a disk with room for the weights"
+        ) from error
+
+
+@contextmanager
+def _moving(folder: Path, stale: re.Pattern[str]) -> Iterator[Path]:
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
@@ -196,8 +216,8 @@ def replacing(folder: Path, stale: str) -> Iterator[Path]:
         written = {path.name for path in fresh.iterdir()}
         for path in sorted(fresh.iterdir()):
             path.replace(folder / path.name)
-        for path in folder.glob(stale):
-            if path.name not in written:
+        for path in folder.iterdir():
+            if stale.fullmatch(path.name) and path.name not in written:
                 path.unlink()
     finally:
         shutil.rmtree(fresh)

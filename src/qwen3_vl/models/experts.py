@@ -31,7 +31,7 @@ class Experts(StoredModule):
             token, rank = (chosen == expert).nonzero(as_tuple=True)
             gate, up = (x[token] @ self.gate_up_proj[expert]).chunk(2, dim=-1)
             answer = (F.silu(gate) * up) @ self.down_proj[expert]
-            out = out.index_add(0, token, answer * shares[token, rank].unsqueeze(-1))
+            out.index_add_(0, token, answer * shares[token, rank].unsqueeze(-1))
         return out
 
     def read(self, tensors: TensorReader) -> None:

@@ -23,7 +23,7 @@ EVICT_EVERY = 32
 
 
 class Decoding:
-    """The state of one batch of answers: made for it, and gone with it."""
+    """One batch of prompts and how to answer it; each call of `steps` has a state of its own."""
 
     def __init__(
         self,
@@ -40,16 +40,15 @@ class Decoding:
         self._input_ids = input_ids
         self._prompts = self._packing.rows(self._packing.flatten(input_ids))
         _check_room(model, self._packing, settings)
-        self._generators = [
-            torch.Generator(input_ids.device).manual_seed(settings.seed) for _ in self._prompts
-        ]
-        self._answers = [row.new_empty(0) for row in self._prompts]
 
     def steps(self) -> Iterator[list[int | None]]:
         """The next token of each answer, step by step; None where an answer has ended."""
         core = self._model.model
         text = self._model.config.text_config
         cache = DenseCache(text, len(self._prompts), self._model.seams)
+        device, seed = self._input_ids.device, self._settings.seed
+        generators = [torch.Generator(device).manual_seed(seed) for _ in self._prompts]
+        answers = [prompt.new_empty(0) for prompt in self._prompts]
         open_rows = torch.ones(len(self._prompts), dtype=torch.bool)
         ids, packing, pictures = self._input_ids, self._packing, self._pictures
         positions = None  # counted from the prompt; an answer is text, whatever its ids are
@@ -63,29 +62,39 @@ class Decoding:
                 rows = open_rows.nonzero().squeeze(1).tolist()
                 chosen: list[int | None] = [None] * len(self._prompts)
                 for row, scores in zip(rows, logits, strict=True):
-                    token = self._choose(row, scores)
+                    scores = self._penalised(scores, self._prompts[row], answers[row])
+                    token = self._choose(scores, generators[row])
                     chosen[row] = int(token)
-                    self._answers[row] = torch.cat((self._answers[row], token.view(1)))
+                    answers[row] = torch.cat((answers[row], token.view(1)))
             yield chosen
             for row in rows:
                 open_rows[row] = chosen[row] not in self._settings.eos_token_id
             if not open_rows.any():
                 return
-            ids = torch.tensor([[token or 0] for token in chosen], device=ids.device)
-            packing = Packing.of(ids, open_rows.unsqueeze(1).to(ids.device))
-            positions = torch.tensor(cache.positions, device=ids.device).view(1, -1, 1)
+            fed = [[0 if token is None else token] for token in chosen]
+            ids = torch.tensor(fed, device=device)
+            packing = Packing.of(ids, open_rows.unsqueeze(1).to(device))
+            positions = torch.tensor(cache.positions, device=device).view(1, -1, 1)
             positions, pictures = positions.expand(3, -1, -1), Pictures()
 
-    def _choose(self, row: int, logits: Tensor) -> Tensor:
-        settings = self._settings
-        logits = penalise(
+    def _penalised(self, logits: Tensor, prompt: Tensor, answer: Tensor) -> Tensor:
+        return penalise(
             logits,
-            self._prompts[row],
-            self._answers[row],
-            repetition=settings.repetition_penalty,
-            presence=settings.presence_penalty,
-            frequency=settings.frequency_penalty,
+            prompt,
+            answer,
+            repetition=self._settings.repetition_penalty,
+            presence=self._settings.presence_penalty,
+            frequency=self._settings.frequency_penalty,
         )
+
+    def _choose(self, logits: Tensor, generator: torch.Generator) -> Tensor:
+        settings = self._settings
+        best = logits.max()
+        if not best.isfinite():
+            raise InputError(
+                f"no token can be chosen: the highest logit is {float(best)}; are the weights "
+                "whole, is repetition_penalty near 1? In float16 numbers overflow: try bfloat16"
+            )
         if not settings.do_sample:
             return logits.argmax()
         logits = narrow(
@@ -95,7 +104,7 @@ class Decoding:
             top_p=settings.top_p,
             min_p=settings.min_p,
         )
-        return draw(logits, self._generators[row])
+        return draw(logits, generator)
 
 
 def _check_room(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,29 +22,51 @@ class Packing:
 
     @classmethod
     def of(
-        cls, input_ids: Tensor, attention_mask: Tensor | None, *, after_cache: bool = False
+        cls,
+        input_ids: Tensor,
+        attention_mask: Tensor | None,
+        *,
+        held: Sequence[int] | None = None,
     ) -> Packing:
-        """Read the mask; one `after_cache` may begin with columns for what the cache holds."""
+        """Read the mask; it may begin with columns for what a cache holds: `held` tokens a row."""
         if input_ids.ndim != 2:
             raise InputError(f"input_ids must be [batch, tokens], not {list(input_ids.shape)}")
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
         fits = attention_mask.ndim == 2 and len(attention_mask) == len(input_ids)
-        extra = attention_mask.shape[-1] - input_ids.shape[1]
-        if not fits or extra < 0 or (extra and not after_cache):
+        extra = attention_mask.shape[1] - input_ids.shape[1] if fits else -1
+        if extra < 0 or (extra and held is None):
             raise InputError(
                 f"attention_mask {list(attention_mask.shape)} does not fit "
                 f"input_ids {list(input_ids.shape)}"
             )
-        mask = attention_mask[:, extra:].bool()
+        mask = attention_mask.bool()
+        if not torch.equal(mask.to(attention_mask.dtype), attention_mask):
+            raise InputError("attention_mask must be 1 where a token is and 0 where none is")
+        past, mask = mask[:, :extra].sum(dim=1).tolist(), mask[:, extra:]
+        if held is not None and extra and past != list(held):
+            raise InputError(
+                f"attention_mask shows {past} tokens of the past, but the cache holds "
+                f"{list(held)}, and none of them can be hidden; leave out the past columns"
+            )
         return cls(mask, tuple(mask.sum(dim=1).tolist()))
+
+    def last(self, columns: int) -> Packing:
+        """The packing of the last columns; 0 means all."""
+        mask = self.mask[:, -columns:]
+        return Packing(mask, tuple(mask.sum(dim=1).tolist()))
 
     def flatten(self, padded: Tensor) -> Tensor:
         """[rows, columns, …] to [tokens, …]."""
         return padded[self.mask]
 
     def pad(self, flat: Tensor) -> Tensor:
-        """[tokens, …] to [rows, columns, …] with zeros where no token is."""
+        """[tokens, …] to [rows, columns, …] with zeros where no token is.
+
+        Without padding nothing is copied.
+        """
+        if len(flat) == self.mask.numel():
+            return flat.unflatten(0, self.mask.shape)
         padded = flat.new_zeros(*self.mask.shape, *flat.shape[1:])
         padded[self.mask] = flat
         return padded

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, get_args
 
 import torch
-from rich.console import Console
-from rich.progress import track
 from torch import nn
 
 from qwen3_vl.config.generation import GenerationConfig
@@ -16,6 +14,7 @@ from qwen3_vl.config.model import Qwen3VLConfig, RopeStyle
 from qwen3_vl.errors import CheckpointError, ConfigError, DeviceError
 from qwen3_vl.hub import HubOptions, resolve
 from qwen3_vl.models.checkpoint import (
+    WEIGHT_FILES,
     Checkpoint,
     load_module,
     replacing,
@@ -27,6 +26,8 @@ from qwen3_vl.seams import PLAIN, Seams
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+_HEAD, _TABLE = "lm_head.weight", "embed_tokens.weight"
 
 Dtype = torch.dtype | str
 """A torch dtype, or auto, float32, bfloat16, float16."""
@@ -73,10 +74,10 @@ class Qwen3VLPreTrainedModel(nn.Module):
         copied. `device_map` is one device; `auto` is the GPU if torch can use one, else the CPU.
         `seams` are the answers of a recipe: `compile_recipe("…", config).seams`.
         """
+        wanted, device = wanted_dtype(dtype), wanted_device(device_map)
         options = HubOptions(revision, cache_dir, local_files_only, token)
         folder = resolve(name_or_folder, options)
         config = Qwen3VLConfig.from_pretrained(folder)
-        wanted, device = wanted_dtype(dtype), wanted_device(device_map)
         model = cls.skeleton(config, seams)
         model._read(Checkpoint(folder), wanted, device)
         model.generation_config = GenerationConfig.from_pretrained(folder, config)
@@ -117,7 +118,13 @@ class Qwen3VLPreTrainedModel(nn.Module):
 
         `rope="rope_scaling"` writes config.json for transformers 4.
         """
-        with replacing(Path(folder), stale="model*.safetensors*") as fresh:
+        if type(max_shard_bytes) is not int or max_shard_bytes < 1:
+            raise ConfigError(
+                f"max_shard_bytes is {max_shard_bytes!r}; it must be a whole number of at least 1"
+            )
+        if rope not in get_args(RopeStyle):
+            raise ConfigError(f"rope is {rope!r}; it can be {' or '.join(get_args(RopeStyle))}")
+        with replacing(Path(folder), stale=WEIGHT_FILES) as fresh:
             config = json.dumps(self.config.to_dict(rope), indent=2)
             (fresh / "config.json").write_text(config + "\n", encoding="utf-8")
             generation = json.dumps(self.generation_config.to_dict(), indent=2)
@@ -131,23 +138,34 @@ class Qwen3VLPreTrainedModel(nn.Module):
         if not any(name.startswith(prefix) for name in checkpoint.names):
             prefix = ""  # saved from this very class, not from the whole model
         taken: set[str] = set()
-        modules = [(path, module) for path, module in self.named_modules() if path]
-        for path, module in track(
-            modules, "loading weights", console=Console(stderr=True), transient=True
-        ):
-            taken |= load_module(module, checkpoint, f"{prefix}{path}.", dtype, device)
+        for path, module in self.named_modules():
+            if path:
+                taken |= load_module(module, checkpoint, f"{prefix}{path}.", dtype, device)
         self._check_all_taken(checkpoint, taken, prefix)
 
     def _check_all_taken(self, checkpoint: Checkpoint, taken: set[str], prefix: str) -> None:
         """A tensor that nobody wants shows that config.json is not of this checkpoint."""
         left = {name for name in checkpoint.names - taken if name.startswith(prefix)}
-        if self.config.tie_word_embeddings:
-            left.discard("lm_head.weight")  # a copy of the embeddings that some tools write
+        if self.config.tie_word_embeddings and _HEAD in left:
+            self._check_head(checkpoint, next(name for name in taken if name.endswith(_TABLE)))
+            left.remove(_HEAD)
         if left:
             some = ", ".join(sorted(left)[:3])
             raise CheckpointError(
                 f"{checkpoint.folder} has {len(left)} tensors that config.json has no place for, "
                 f"such as {some}; are config.json and the weights of the same model?"
+            )
+
+    def _check_head(self, checkpoint: Checkpoint, table: str) -> None:
+        """Some tools write the head of a tied model too; it must be the embeddings once more."""
+        text = self.config.text_config
+        shape = (text.vocab_size, text.hidden_size)
+        head, embeddings = (checkpoint.take(name, shape) for name in (_HEAD, table))
+        if not torch.equal(head, embeddings.to(head.dtype)):
+            raise CheckpointError(
+                f"{checkpoint.folder} has a {_HEAD} that differs from {table}, but config.json "
+                "ties them; set tie_word_embeddings to false there, or get the config.json of "
+                "these weights"
             )
 
 

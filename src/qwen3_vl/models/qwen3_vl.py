@@ -16,8 +16,9 @@ from qwen3_vl.errors import ContextLengthError, InputError
 from qwen3_vl.models.cache import DenseCache, NoCache
 from qwen3_vl.models.fusion import fuse
 from qwen3_vl.models.generation import Decoding
+from qwen3_vl.models.inputs import check_arguments, check_labels, check_tensor, checked_grids
 from qwen3_vl.models.packing import Packing
-from qwen3_vl.models.positions import Grid, PositionCounter
+from qwen3_vl.models.positions import PositionCounter
 from qwen3_vl.models.pretrained import Qwen3VLPreTrainedModel
 from qwen3_vl.models.text import TextModel
 from qwen3_vl.models.vision import Pictures, VisionModel, VisualFeatures
@@ -33,6 +34,7 @@ class ModelOutput:
 
     last_hidden_state: Tensor
     """[batch, tokens, hidden]; zeros where the batch is padded"""
+    packing: Packing
     past_key_values: DenseCache | None = None
     hidden_states: tuple[Tensor, ...] | None = None
     """The embeddings, what leaves each layer but the last, and the final norm."""
@@ -73,8 +75,20 @@ class Qwen3VLModel(Qwen3VLPreTrainedModel):
         output_hidden_states: bool = False,
     ) -> ModelOutput:
         """Run a padded batch [batch, tokens]; a `DenseCache` given as the past is carried on."""
+        check_arguments(
+            input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            pixel_values=pixel_values,
+            pixel_values_videos=pixel_values_videos,
+            image_grid_thw=image_grid_thw,
+            video_grid_thw=video_grid_thw,
+            mm_token_type_ids=mm_token_type_ids,
+        )
         pictures = Pictures(pixel_values, pixel_values_videos, image_grid_thw, video_grid_thw)
-        packing = Packing.of(input_ids, attention_mask, after_cache=past_key_values is not None)
+        held = None if past_key_values is None else past_key_values.lengths
+        packing = Packing.of(input_ids, attention_mask, held=held)
         self.check_token_types(input_ids, mm_token_type_ids)
         states: list[Tensor] = []
         hidden = self.run(
@@ -87,6 +101,7 @@ class Qwen3VLModel(Qwen3VLPreTrainedModel):
         )
         return ModelOutput(
             packing.pad(hidden),
+            packing,
             past_key_values,
             tuple(map(packing.pad, states)) if output_hidden_states else None,
         )
@@ -128,6 +143,7 @@ class Qwen3VLModel(Qwen3VLPreTrainedModel):
 
         Padding gets position 0.
         """
+        check_arguments(input_ids, attention_mask=attention_mask)
         packing = Packing.of(input_ids, attention_mask)
         ids, starts = packing.flatten(input_ids), [0] * len(input_ids)
         flat, following = self._counted_positions(
@@ -139,7 +155,9 @@ class Qwen3VLModel(Qwen3VLPreTrainedModel):
 
     def get_image_features(self, pixel_values: Tensor, image_grid_thw: Tensor) -> VisualFeatures:
         """Encode images, or videos: both take the same way."""
-        grids = _grids(image_grid_thw)
+        merge = self.config.vision_config.spatial_merge_size
+        grids = checked_grids("image_grid_thw", image_grid_thw, merge)
+        check_tensor("pixel_values", pixel_values)
         patches = sum(steps * rows * columns for steps, rows, columns in grids)
         expected = (patches, self.config.vision_config.patch_dim)
         if tuple(pixel_values.shape) != expected:
@@ -147,10 +165,6 @@ class Qwen3VLModel(Qwen3VLPreTrainedModel):
                 f"pixels of shape {list(pixel_values.shape)} do not fit the grids, which need "
                 f"{list(expected)}; pass the pixels and grids of one processor call"
             )
-        merge = self.config.vision_config.spatial_merge_size
-        for grid in grids:
-            if min(grid) < 1 or grid[1] % merge or grid[2] % merge:
-                raise InputError(f"grid {list(grid)} is not whole blocks of {merge}×{merge}")
         return self.visual(pixel_values, grids)
 
     def _features(self, pictures: Pictures) -> dict[int, VisualFeatures]:
@@ -172,7 +186,12 @@ class Qwen3VLModel(Qwen3VLPreTrainedModel):
         videos: Tensor | None,
         starts: list[int],
     ) -> tuple[Tensor, list[int]]:
-        counter = PositionCounter(self.config, _grids(images), _grids(videos))
+        merge = self.config.vision_config.spatial_merge_size
+        counter = PositionCounter(
+            self.config,
+            checked_grids("image_grid_thw", images, merge),
+            checked_grids("video_grid_thw", videos, merge),
+        )
         counted = [
             counter.positions(row.tolist(), start)
             for row, start in zip(packing.rows(ids), starts, strict=True)
@@ -280,16 +299,17 @@ class Qwen3VLForConditionalGeneration(Qwen3VLPreTrainedModel):
     ) -> CausalOutput:
         """Run a padded batch; with `labels` [batch, tokens] (-100: not counted) also the loss.
 
+        Labels stand under the ids that they name; those on padding are not counted.
+
         `logits_to_keep` = n computes the logits of the last n columns alone; 0 means all.
         """
         if logits_to_keep < 0:
             raise InputError(f"logits_to_keep is {logits_to_keep}; it must be at least 0")
         if labels is not None and logits_to_keep:
             raise InputError("labels need all logits: leave logits_to_keep at 0")
-        if labels is not None and labels.shape != input_ids.shape:
-            raise InputError(
-                f"labels {list(labels.shape)} do not fit input_ids {list(input_ids.shape)}"
-            )
+        if labels is not None:
+            check_arguments(input_ids, labels=labels)
+            check_labels(labels, input_ids, self.config.text_config.vocab_size)
         out = self.model(
             input_ids,
             attention_mask,
@@ -302,13 +322,10 @@ class Qwen3VLForConditionalGeneration(Qwen3VLPreTrainedModel):
             mm_token_type_ids,
             output_hidden_states,
         )
-        logits = self.lm_head(out.last_hidden_state[:, -logits_to_keep:])
-        loss = None
-        if labels is not None:
-            loss = F.cross_entropy(
-                logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=-100
-            )
-        return CausalOutput(logits, loss, out.past_key_values, out.hidden_states)
+        packing = out.packing.last(logits_to_keep)
+        logits = self.lm_head(packing.flatten(out.last_hidden_state[:, -logits_to_keep:]))
+        loss = None if labels is None else _loss(logits, packing, labels)
+        return CausalOutput(packing.pad(logits), loss, out.past_key_values, out.hidden_states)
 
     def generate(
         self,
@@ -332,6 +349,15 @@ class Qwen3VLForConditionalGeneration(Qwen3VLPreTrainedModel):
             raise InputError(
                 "generate works on ids and knows no stop strings: use Qwen3VLInference"
             )
+        check_arguments(
+            input_ids,
+            attention_mask=attention_mask,
+            pixel_values=pixel_values,
+            pixel_values_videos=pixel_values_videos,
+            image_grid_thw=image_grid_thw,
+            video_grid_thw=video_grid_thw,
+            mm_token_type_ids=mm_token_type_ids,
+        )
         self.model.check_token_types(input_ids, mm_token_type_ids)
         pictures = Pictures(pixel_values, pixel_values_videos, image_grid_thw, video_grid_thw)
         decoding = Decoding(self, input_ids, attention_mask, pictures, settings)
@@ -343,9 +369,11 @@ class Qwen3VLForConditionalGeneration(Qwen3VLPreTrainedModel):
         return torch.cat((input_ids, answers), dim=1)
 
 
-def _grids(grid_thw: Tensor | None) -> list[Grid]:
-    if grid_thw is None:
-        return []
-    if grid_thw.ndim != 2 or grid_thw.shape[1] != 3:
-        raise InputError(f"a grid tensor is [pictures, 3], not {list(grid_thw.shape)}")
-    return [(int(t), int(h), int(w)) for t, h, w in grid_thw.tolist()]
+def _loss(logits: Tensor, packing: Packing, labels: Tensor) -> Tensor:
+    """The mean surprise of `logits` [tokens, vocabulary] at the counted labels that follow."""
+    rows = packing.rows(packing.flatten(labels))
+    following = torch.cat([F.pad(row, (0, 1), value=-100)[1:] for row in rows]).long()
+    counted = following != -100
+    if not counted.any():
+        raise InputError("labels count no token: leave some after a row's first that are not -100")
+    return F.cross_entropy(logits[counted].float(), following[counted])

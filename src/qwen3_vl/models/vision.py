@@ -197,13 +197,15 @@ class VisionModel(nn.Module):
         positions, rotary = self._positions(grids, x.device)
         x = x + positions.to(x.dtype)
         frame_lengths = [rows * columns for steps, rows, columns in grids for _ in range(steps)]
-        taps = self.config.deepstack_visual_indexes
-        deepstack: dict[int, Tensor] = {}
+        mergers = dict(
+            zip(self.config.deepstack_visual_indexes, self.deepstack_merger_list, strict=True)
+        )
+        deepstack: list[Tensor] = []
         for index, block in enumerate(self.blocks):
             x = block(x, rotary, frame_lengths)
-            if index in taps:
-                deepstack[index] = self.deepstack_merger_list[taps.index(index)](x)
-        return VisualFeatures(self.merger(x), tuple(deepstack[tap] for tap in sorted(taps)))
+            if index in mergers:
+                deepstack.append(mergers[index](x))
+        return VisualFeatures(self.merger(x), tuple(deepstack))
 
     def _positions(
         self, grids: Sequence[Grid], device: torch.device

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+_NEVER = float("-inf")
+
 
 def penalise(
     logits: Tensor,
@@ -39,18 +41,26 @@ def narrow(
 
     The filters apply in the order of the arguments, each to what the one before it left.
     """
-    never = float("-inf")
-    logits = logits / temperature
-    if 0 < top_k < len(logits):
-        logits = logits.masked_fill(logits < logits.topk(top_k).values[-1], never)
+    if temperature != 1.0:
+        # The best logit becomes 0, so that none overflows; less than `tiny` may count as 0.
+        tiny = torch.finfo(logits.dtype).tiny
+        logits = (logits - logits.max()) / max(temperature, tiny)
+    if not 0 < top_k < len(logits):
+        return _narrow_by_odds(logits, top_p, min_p)
+    places = (logits >= logits.topk(top_k).values[-1]).nonzero().squeeze(1)
+    kept = _narrow_by_odds(logits[places], top_p, min_p)
+    return torch.full_like(logits, _NEVER).index_copy(0, places, kept)
+
+
+def _narrow_by_odds(logits: Tensor, top_p: float, min_p: float) -> Tensor:
     if top_p < 1.0:
         ascending, order = logits.sort()
         tail = ascending.softmax(dim=-1).cumsum(dim=-1) <= 1.0 - top_p
         tail[-1] = False
-        logits = logits.index_fill(0, order[tail], never)
+        logits = logits.index_fill(0, order[tail], _NEVER)
     if min_p > 0.0:
         odds = logits.softmax(dim=-1)
-        logits = logits.masked_fill(odds < min_p * odds.max(), never)
+        logits = logits.masked_fill(odds < min_p * odds.max(), _NEVER)
     return logits
 
 

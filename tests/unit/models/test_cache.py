@@ -142,5 +142,37 @@ def test_a_growing_store_keeps_what_it_holds():
         for heads in (TEXT.num_attention_heads, TEXT.num_key_value_heads, TEXT.num_key_value_heads)
     )
     pieces = zip(*(x.split(sizes) for x in (q, k, v)), strict=True)
-    out = [cache.view([len(piece[0])]).attend(0, *piece) for piece in pieces]
+    out = []
+    for piece in pieces:
+        out.append(cache.view([len(piece[0])]).attend(0, *piece))
+        cache.advance([len(piece[0])], [0])
     check_same(torch.cat(out), NoCache([total]).attend(0, q, k, v))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_a_cache_that_a_broken_pass_left_half_filled_is_refused(error):
+    model = tiny_model("dense_tied")
+    cache = DenseCache(TEXT, 1)
+    ids = torch.tensor([[1, 2, 3]])
+    model(ids, past_key_values=cache)
+
+    def interrupt(*_: object) -> None:
+        raise error
+
+    handle = model.model.language_model.layers[2].register_forward_pre_hook(interrupt)
+    with pytest.raises(error):
+        model(ids, past_key_values=cache)
+    handle.remove()
+    with pytest.raises(InputError, match=r"broken off, .* begin again with a new cache"):
+        model(ids, past_key_values=cache)
+
+
+@torch.no_grad()
+def test_a_call_that_is_refused_at_the_door_leaves_the_cache_usable():
+    model = tiny_model("dense_tied")
+    cache = DenseCache(TEXT, 1)
+    with pytest.raises(InputError):
+        model(torch.tensor([[-1]]), past_key_values=cache)
+    model(torch.tensor([[1]]), past_key_values=cache)
+    assert cache.lengths == [1]

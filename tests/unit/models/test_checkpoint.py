@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from qwen3_vl.errors import CheckpointError
+from qwen3_vl.errors import CheckpointError, ConfigError
 from qwen3_vl.models import checkpoint
 from qwen3_vl.models.checkpoint import Checkpoint, write_weights
 from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
@@ -216,32 +217,65 @@ def test_files_of_an_older_save_are_removed(model, tmp_path, first):
     check_equal(load(tmp_path), model)
 
 
-def failing_at_shard(number: int):
+def test_files_that_a_save_does_not_write_are_left(model, tmp_path):
+    others = ["model_backup", "model-lora", "model-1-of-2", "model-00001-of-00002-old", "mymodel"]
+    for name in others:
+        (tmp_path / f"{name}.safetensors").write_bytes(b"mine")
+    model.save_pretrained(tmp_path)
+    assert all((tmp_path / f"{name}.safetensors").read_bytes() == b"mine" for name in others)
+
+
+def failing_at_shard(number: int, error: Exception):
     count = 0
 
     def save(*args, **options):
         nonlocal count
         count += 1
         if count == number:
-            raise OSError("no space left on device")
+            raise error
         save_file(*args, **options)
 
     return save
 
 
-def test_a_save_that_fails_leaves_the_folder_as_it_was(single, monkeypatch):
+NO_SPACE = [OSError("no space left"), SafetensorError("no space left")]
+
+
+@pytest.mark.parametrize("error", NO_SPACE, ids=repr)
+def test_a_save_that_fails_leaves_the_folder_as_it_was(single, monkeypatch, error):
     before = listing(single)
-    monkeypatch.setattr(checkpoint, "save_file", failing_at_shard(3))
-    with pytest.raises(OSError, match="no space left"):
+    monkeypatch.setattr(checkpoint, "save_file", failing_at_shard(3, error))
+    with pytest.raises(CheckpointError, match="cannot be written: no space left"):
         tiny_model("dense_untied", seed=1).save_pretrained(single, max_shard_bytes=SHARD_BYTES)
     assert listing(single) == before
 
 
-def test_a_save_that_fails_leaves_no_new_folder(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "save_file", failing_at_shard(1))
-    with pytest.raises(OSError, match="no space left"):
+@pytest.mark.parametrize("error", NO_SPACE, ids=repr)
+def test_a_save_that_fails_leaves_no_new_folder(model, tmp_path, monkeypatch, error):
+    monkeypatch.setattr(checkpoint, "save_file", failing_at_shard(1, error))
+    with pytest.raises(CheckpointError, match="cannot be written: no space left"):
         model.save_pretrained(tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_a_file_is_no_folder_to_save_to(model, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for target in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(CheckpointError, match=r"cannot be written: .* must be a folder"):
+            model.save_pretrained(target)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("size", [0, -1, 5e9, "5GB", True, None])
+def test_a_shard_size_is_a_whole_number(model, tmp_path, size):
+    with pytest.raises(ConfigError, match=r"max_shard_bytes is .* whole number of at least 1"):
+        model.save_pretrained(tmp_path / "new", max_shard_bytes=size)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_form_of_config_that_does_not_exist_is_refused(model, tmp_path):
+    with pytest.raises(ConfigError, match="rope is 'yarn'; it can be rope_parameters or rope_sc"):
+        model.save_pretrained(tmp_path / "new", rope="yarn")
 
 
 def test_nothing_is_read_before_it_is_taken(tmp_path):

@@ -7,7 +7,9 @@ import torch
 
 from qwen3_vl.config.generation import GenerationConfig
 from qwen3_vl.errors import ConfigError, ContextLengthError, InputError
+from qwen3_vl.models.generation import Decoding
 from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
+from qwen3_vl.models.vision import Pictures
 from qwen3_vl.ops.sampling import penalise
 from tests.support.tiny_models import CONFIGS, Image, Video, tiny_inputs, tiny_model
 
@@ -167,12 +169,38 @@ def test_an_empty_prompt_is_refused(model, ids, mask):
         model.generate(ids, mask, max_new_tokens=1)
 
 
+@pytest.mark.parametrize("do_sample", [True, False])
+@pytest.mark.parametrize("logit", [float("nan"), float("inf"), float("-inf")])
+def test_logits_that_allow_no_token_are_told(do_sample, logit):
+    model = tiny_model("dense_untied")
+    model.lm_head = Always(0, model.config.text_config.vocab_size)
+    model.lm_head.logits.fill_(logit)
+    inputs = tiny_inputs(model.config, [4])
+    with pytest.raises(InputError, match=f"the highest logit is {logit}; are the weights"):
+        model.generate(**inputs, max_new_tokens=1, do_sample=do_sample)
+
+
+def test_a_tiny_temperature_is_greedy(model):
+    inputs = tiny_inputs(model.config, [4])
+    assert answers(model, inputs, max_new_tokens=8, temperature=1e-45) == [greedy(model, inputs, 8)]
+
+
+def test_each_run_of_the_steps_begins_anew(model):
+    ids = tiny_inputs(model.config, [4])["input_ids"]
+    settings = GenerationConfig(max_new_tokens=8, do_sample=True, presence_penalty=1.0)
+    decoding = Decoding(model, ids, None, Pictures(), settings)
+    assert list(decoding.steps()) == list(decoding.steps())
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
         ({"mm_token_type_ids": torch.zeros(1, 13)}, InputError, "mm_token_type_ids disagree"),
         ({"pixel_values": None}, InputError, "belong together"),
         ({"attention_mask": torch.ones(1, 14)}, InputError, "does not fit"),
+        ({"input_ids": [[1, 2]]}, InputError, "input_ids is a list"),
+        ({"attention_mask": [[1]]}, InputError, "attention_mask is a list"),
+        ({"image_grid_thw": [[1, 4, 6]]}, InputError, "image_grid_thw is a list"),
         ({"stop": "end"}, InputError, "no stop strings"),
         ({"temperature": 0.5, "do_sample": False}, ConfigError, "temperature meaningless"),
         ({"max_new_tokens": 0}, ConfigError, "max_new_tokens is 0"),

@@ -45,6 +45,28 @@ def test_the_loss_reaches_every_weight(inputs):
     assert [name for name, weight in model.named_parameters() if weight.grad is None] == []
 
 
+def test_a_label_on_padding_is_not_counted(model, inputs):
+    labels = inputs["input_ids"].clone()
+    other = labels.masked_fill(inputs["attention_mask"] == 0, 7)
+    assert torch.equal(model(**inputs, labels=labels).loss, model(**inputs, labels=other).loss)
+
+
+def test_the_side_of_the_padding_does_not_change_the_loss(model):
+    right, left = (tiny_inputs(model.config, *ROWS, pad=pad) for pad in ("right", "left"))
+    one, other = (model(**x, labels=x["input_ids"]).loss for x in (right, left))
+    torch.testing.assert_close(one, other)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("keep", "tokens"), [(0, 6 + 3), (4, 4 + 1), (2, 2 + 0)])
+def test_the_head_sees_no_padding(model, keep, tokens):
+    inputs, seen = tiny_inputs(model.config, [6], [3]), []
+    handle = model.lm_head.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
+    model(**inputs, logits_to_keep=keep)
+    handle.remove()
+    assert seen == [tokens]
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("keep", [1, 3, 1000])
 def test_only_the_logits_asked_for(model, inputs, keep):
@@ -166,6 +188,26 @@ def test_bfloat16_stays_near_float32(name):
         ({"pixel_values_videos": torch.zeros(4, 96)}, "video pixels and video_grid_thw belong"),
         ({"position_ids": torch.zeros(3, 13)}, r"\[3, batch, tokens\] = \[3, 1, 13\]"),
         ({"position_ids": torch.zeros(4, 1, 13)}, r"\[4, 1, 13\] must be"),
+        ({"labels": torch.full((1, 13), -100)}, "labels count no token"),
+        ({"labels": torch.full((1, 13), 320)}, "labels hold 320; .* from 0 to 319, or -100"),
+        ({"labels": torch.full((1, 13), -1)}, "labels hold -1; .* from 0 to 319, or -100"),
+        ({"labels": torch.zeros(1, 13)}, "labels is torch.float32; it must be torch.int64"),
+        ({"labels": [[1]]}, "labels is a list; it must be a tensor"),
+        ({"input_ids": [[1, 2]]}, "input_ids is a list; it must be a tensor"),
+        ({"input_ids": None}, "input_ids is a NoneType; it must be a tensor"),
+        ({"input_ids": torch.ones(1, 13)}, "input_ids is torch.float32; it must be torch.int64"),
+        ({"input_ids": torch.ones(0, 13, dtype=torch.long)}, "hold no sequence"),
+        ({"input_ids": torch.tensor(1)}, r"input_ids must be \[batch, tokens\], not \[\]"),
+        ({"attention_mask": [[1] * 13]}, "attention_mask is a list; it must be a tensor"),
+        ({"attention_mask": torch.full((1, 13), 2)}, "attention_mask must be 1 where"),
+        ({"position_ids": [[1] * 13]}, "position_ids is a list; it must be a tensor"),
+        ({"pixel_values": [1.0]}, "pixel_values is a list; it must be a tensor"),
+        ({"image_grid_thw": [[1, 4, 6]]}, "image_grid_thw is a list; it must be a tensor"),
+        ({"image_grid_thw": torch.ones(1, 3)}, "image_grid_thw is torch.float32; it must be"),
+        ({"image_grid_thw": torch.tensor([[1, -4, 6]])}, r"image_grid_thw: grid \[1, -4, 6\]"),
+        ({"image_grid_thw": torch.tensor([[0, 4, 6]])}, r"image_grid_thw: grid \[0, 4, 6\]"),
+        ({"mm_token_type_ids": [[0]]}, "mm_token_type_ids is a list; it must be a tensor"),
+        ({"past_key_values": ()}, "past_key_values is a tuple; it must be a DenseCache"),
         ({"labels": torch.zeros(1, 12, dtype=torch.long)}, "labels .* do not fit input_ids"),
         ({"labels": torch.zeros(1, 13, dtype=torch.long), "logits_to_keep": 1}, "need all logits"),
         ({"logits_to_keep": -1}, "logits_to_keep is -1"),
@@ -191,3 +233,21 @@ def test_more_tokens_than_the_context_are_refused(model):
         model(torch.ones(1, 500, dtype=torch.long), past_key_values=cache)
     with pytest.raises(ContextLengthError, match="513 tokens do not fit the context of 512"):
         model(torch.ones(1, 13, dtype=torch.long), past_key_values=cache)
+
+
+@torch.no_grad()
+def test_a_mask_that_hides_what_the_cache_holds_is_refused(model):
+    cache = DenseCache(model.config.text_config, 1)
+    model(torch.ones(1, 3, dtype=torch.long), past_key_values=cache)
+    mask = torch.tensor([[1, 0, 1, 1]])
+    with pytest.raises(InputError, match="none of them can be hidden; leave out the past columns"):
+        model(torch.ones(1, 1, dtype=torch.long), mask, past_key_values=cache)
+
+
+def test_direct_calls_check_their_tensors_too(model):
+    with pytest.raises(InputError, match="image_grid_thw is a list"):
+        model.model.get_image_features(torch.zeros(16, 96), [[1, 4, 4]])
+    with pytest.raises(InputError, match="pixel_values is a list"):
+        model.model.get_image_features([0.0], torch.tensor([[1, 4, 4]]))
+    with pytest.raises(InputError, match="input_ids is a list"):
+        model.model.get_rope_index([[1]])

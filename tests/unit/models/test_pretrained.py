@@ -92,13 +92,26 @@ def test_we_load_what_transformers_saves(name, tmp_path):
     assert torch.equal(core.language_model.norm.weight, reference.model.language_model.norm.weight)
 
 
-def test_a_tied_head_is_the_embeddings_whatever_the_file_says(tmp_path):
+def test_a_tied_head_that_is_stored_too_is_the_embeddings(tmp_path):
     model = tiny_model("dense_untied")
+    model.lm_head.weight.data = model.model.language_model.embed_tokens.weight.data.clone()
     model.config = CONFIGS["dense_tied"]
     model.save_pretrained(tmp_path)
     tied = Qwen3VLForConditionalGeneration.from_pretrained(tmp_path)
     assert tied.lm_head.weight is tied.model.language_model.embed_tokens.weight
     assert "lm_head.weight" not in dict(tied.named_parameters())
+
+
+@pytest.mark.parametrize("kind", [Qwen3VLForConditionalGeneration, Qwen3VLModel])
+def test_a_tied_config_beside_a_head_of_its_own_is_refused(kind, tmp_path):
+    model = tiny_model("dense_untied")
+    model.config = CONFIGS["dense_tied"]
+    model.save_pretrained(tmp_path)
+    if kind is Qwen3VLModel:
+        kind.from_pretrained(tmp_path)  # it has no head that could be wrong
+        return
+    with pytest.raises(CheckpointError, match=r"differs from .*embed_tokens.* config\.json ties"):
+        kind.from_pretrained(tmp_path)
 
 
 def test_a_tie_outlives_moves_and_copies():
@@ -147,6 +160,19 @@ def test_a_device_that_is_not_here_is_refused(device, tmp_path):
     tiny_model("dense_tied").save_pretrained(tmp_path)
     with pytest.raises(DeviceError, match="use 'auto', 'cpu', or a device such as 'cuda:0'"):
         Qwen3VLForConditionalGeneration.from_pretrained(tmp_path, device_map=device)
+
+
+def test_dtype_and_device_are_checked_before_anything_is_looked_for():
+    with pytest.raises(ConfigError, match="dtype is 'int8'"):
+        Qwen3VLForConditionalGeneration.from_pretrained("nobody/nothing", dtype="int8")
+    with pytest.raises(DeviceError, match="device_map is 'gpu'"):
+        Qwen3VLForConditionalGeneration.from_pretrained("nobody/nothing", device_map="gpu")
+
+
+def test_loading_prints_nothing(tmp_path, capfd):
+    tiny_model("dense_tied").save_pretrained(tmp_path)
+    Qwen3VLForConditionalGeneration.from_pretrained(tmp_path)
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("device", ["cpu", "auto", torch.device("cpu")], ids=str)

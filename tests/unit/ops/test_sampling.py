@@ -27,12 +27,17 @@ def by_transformers(logits, *processors, ids=()):
     return scores[0]
 
 
+def check_same_odds(actual, expected):
+    assert torch.equal(actual > NEVER, expected > NEVER)
+    torch.testing.assert_close(actual.log_softmax(0), expected.log_softmax(0), rtol=1e-5, atol=2e-5)
+
+
 @given(seed=seeds, size=sizes, temperature=st.floats(0.05, 5))
 @settings(deadline=None)
 def test_temperature(seed, size, temperature):
     logits = random_logits(size, seed)
     expected = by_transformers(logits, transformers.TemperatureLogitsWarper(temperature))
-    torch.testing.assert_close(narrow(logits, temperature=temperature), expected)
+    check_same_odds(narrow(logits, temperature=temperature), expected)
 
 
 @given(seed=seeds, size=sizes, top_k=st.integers(1, 60))
@@ -71,7 +76,7 @@ def test_all_filters_one_after_the_other(seed, temperature, top_k, top_p):
         transformers.MinPLogitsWarper(0.05),
     )
     actual = narrow(logits, temperature=temperature, top_k=top_k, top_p=top_p, min_p=0.05)
-    torch.testing.assert_close(actual, expected)
+    check_same_odds(actual, expected)
 
 
 @given(
@@ -119,6 +124,21 @@ def test_the_likeliest_token_always_stays(seed, top_p):
     logits = random_logits(12, seed)
     kept = narrow(logits, top_p=top_p, min_p=1.0) > NEVER
     assert kept.nonzero().flatten().tolist() == [int(logits.argmax())]
+
+
+@pytest.mark.parametrize("temperature", [5e-324, 1e-45, 1e-38, 1e-30])
+@pytest.mark.parametrize("top_k", [0, 3])
+def test_the_smallest_temperature_leaves_the_best_token(temperature, top_k):
+    logits = random_logits(12, seed=4)
+    odds = narrow(logits, temperature=temperature, top_k=top_k, top_p=0.9).softmax(dim=0)
+    assert odds[logits.argmax()] == 1.0
+
+
+def test_the_other_filters_work_on_what_top_k_left(monkeypatch):
+    sizes, sort = [], torch.Tensor.sort
+    monkeypatch.setattr(torch.Tensor, "sort", lambda x: sizes.append(len(x)) or sort(x))
+    narrow(random_logits(1000, seed=4), top_k=7, top_p=0.9)
+    assert sizes == [7]
 
 
 def test_draws_follow_the_odds():
