@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from tests.support.torchvision_shim import import_torchvision
+from qwen3_vl.validation.reference import import_torchvision
 
 
 def pytest_configure() -> None:

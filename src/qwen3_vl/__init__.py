@@ -1,4 +1,4 @@
-"""Run, tune, serve and fine-tune Qwen3-VL on the hardware you own.
+"""Run Qwen3-VL on the hardware you own.
 
 Importing this package changes nothing and loads nothing: each name is fetched when it is used.
 """

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from qwen3_vl.errors import CheckpointError
+from qwen3_vl.errors import CheckpointError, InputError
 
 # Never pickles, code or other frameworks' files.
 _SETTINGS = ["*.json", "*.jinja"]
@@ -35,6 +36,12 @@ def resolve(name: str | Path, options: HubOptions = HubOptions(), *, weights: bo
     A download shows its progress, keeps the files that an earlier one completed, and is checked
     against the hub's checksums. `HF_HUB_OFFLINE=1` or `local_files_only` looks in the cache alone.
     """
+    if not isinstance(name, (str, os.PathLike)):
+        raise InputError(f"a model is given by its folder or its hub id, not by {name!r}")
+    if not str(name):
+        raise CheckpointError(
+            "the model's name is empty; give a folder, or a hub id like Qwen/Qwen3-VL-2B-Instruct"
+        )
     folder = Path(name).expanduser()
     if folder.is_dir():
         return folder
@@ -77,7 +84,7 @@ def _explained(name: str, options: HubOptions) -> Iterator[None]:
         yield
     except errors.HFValidationError as error:
         raise CheckpointError(
-            f"there is no folder {name!r}, and it is no hub id: {error}"
+            f"there is no folder {name!r}, and it is no hub id: {_first_line(error)}"
         ) from None
     except errors.RepositoryNotFoundError as error:
         raise CheckpointError(
@@ -93,8 +100,14 @@ def _explained(name: str, options: HubOptions) -> Iterator[None]:
         ) from error
     except (HTTPError, OSError) as error:  # HTTPError: what the hub's HTTP library raises
         raise CheckpointError(
-            f"the download of {name} failed: {error}; run again, complete files are kept"
+            f"the download of {name} failed: {_first_line(error)}; "
+            "run again, complete files are kept"
         ) from error
+
+
+def _first_line(error: Exception) -> str:
+    """What happened, without the advice that other libraries add below."""
+    return str(error).strip().partition("\n")[0]
 
 
 def _cached(name: str, options: HubOptions) -> frozenset[str]:

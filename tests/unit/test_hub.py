@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from qwen3_vl.errors import CheckpointError
-from qwen3_vl.hub import HubOptions, resolve
+from qwen3_vl.errors import CheckpointError, InputError
+from qwen3_vl.hub import HubOptions, _explained, resolve
 from tests.support.fake_hub import COMMIT, FakeHub, serving
 from tests.support.tiny_models import tiny_model
 
@@ -104,6 +104,23 @@ def test_a_folder_is_itself(tmp_path, monkeypatch):
 def test_a_folder_that_does_not_exist_is_told_without_asking_the_hub(name):
     with pytest.raises(CheckpointError, match=r"no folder .* no hub id either; a hub id looks"):
         resolve(name, HubOptions(local_files_only=True))
+
+
+def test_an_empty_name_is_no_folder():
+    with pytest.raises(CheckpointError, match="the model's name is empty; give a folder, or a hub"):
+        resolve("")
+
+
+@pytest.mark.parametrize("name", [None, 5])
+def test_what_is_no_name_is_told(name):
+    with pytest.raises(InputError, match=f"by its folder or its hub id, not by {name}"):
+        resolve(name)
+
+
+def test_of_a_long_foreign_error_the_first_line_is_told():
+    told = r"^the download of acme/tiny failed: no route; run again, complete files are kept$"
+    with pytest.raises(CheckpointError, match=told), _explained("acme/tiny", HubOptions()):
+        raise OSError("no route\n\nread the manual")
 
 
 def test_a_name_that_the_hub_could_not_have_is_told():

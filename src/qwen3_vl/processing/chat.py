@@ -43,6 +43,10 @@ class ChatTemplate:
                 f"the chat template is not valid: line {problem.lineno}: {problem.message}"
             ) from problem
 
+    def __reduce__(self) -> tuple[type[ChatTemplate], tuple[str]]:
+        """Copies and pickles compile the source anew: compiled templates cannot be copied."""
+        return type(self), (self.source,)
+
     def render(
         self,
         messages: Conversation,
@@ -54,6 +58,8 @@ class ChatTemplate:
         special_tokens: Mapping[str, str] | None = None,
     ) -> str:
         """The prompt of one conversation. `variables` are further variables of the template."""
+        if tools is not None and not isinstance(tools, (list, tuple)):
+            raise ChatError(f"tools must be a list of JSON schemas, not a {type(tools).__name__}")
         given = {
             "tools": None if tools is None else [_tool(t, n) for n, t in enumerate(tools)],
             "documents": None,
@@ -78,6 +84,11 @@ class ChatTemplate:
         for name in variables:
             if name == "messages" or (name in given and name != "documents"):
                 raise ChatError(f"template variable {name!r} has its own argument; use that")
+        if given["add_generation_prompt"] and "add_generation_prompt" not in self._variables:
+            raise CheckpointError(
+                "this checkpoint's chat template does not use 'add_generation_prompt', so it "
+                "cannot ask for an answer; replace it by chat_template.jinja of a Qwen3-VL model"
+            )
         wanted = [name for name, value in given.items() if value] + list(variables)
         for name in wanted:
             if name not in self._variables:

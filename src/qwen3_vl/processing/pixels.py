@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
+from pydantic import ConfigDict
 from torch import Tensor
 
+from qwen3_vl.config.reading import checked
 from qwen3_vl.errors import ConfigError, InputError
 
 MAX_ASPECT_RATIO = 200
+_LARGEST_MIN_PIXELS = 2**28
+"""A picture of 262144 tokens, which fills the whole context."""
 
 
 @dataclass(frozen=True)
 class PixelSettings:
     """How pixels become patches. The two pixel limits have no default: they differ for videos."""
+
+    __pydantic_config__: ClassVar = ConfigDict(strict=True)
 
     min_pixels: int
     max_pixels: int
@@ -63,10 +69,7 @@ class PixelSettings:
         names = self.keys() - {"size"}
         changes = _edges(settings.get("size"))
         changes |= {k: v for k, v in settings.items() if k in names and v is not None}
-        for name in ("image_mean", "image_std"):
-            if name in changes:
-                changes[name] = tuple(changes[name])
-        return dataclasses.replace(self, **changes)
+        return checked(PixelSettings, dataclasses.asdict(self) | changes)
 
     def limited(self, min_pixels: int | None, max_pixels: int | None) -> PixelSettings:
         """A copy with the limits of one call; None keeps the limit that was there."""
@@ -75,6 +78,8 @@ class PixelSettings:
         for name, value in (("min_pixels", low), ("max_pixels", high)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise InputError(f"{name} must be a whole number of pixels above 0, not {value!r}")
+        if low > _LARGEST_MIN_PIXELS:
+            raise InputError(f"min_pixels is {low}; it must be at most {_LARGEST_MIN_PIXELS}")
         if low > high:
             raise InputError(
                 f"min_pixels ({low}) is above max_pixels ({high}); give both limits in the call"

@@ -22,15 +22,20 @@ def check_counts(
     found = [text.count(token) for text in texts]
     if per_text is None:
         if sum(found) != total:
-            raise InputError(
-                f"the prompt has {sum(found)} {token} for {total} {name}; write one for each"
-            )
+            raise _miscounted("the prompt", sum(found), token, total, name)
         return
     if len(per_text) != len(texts):
         raise InputError(f"{len(per_text)} lists of {name} were given for {len(texts)} texts")
     for place, (marks, given) in enumerate(zip(found, per_text, strict=True)):
         if marks != given:
-            raise InputError(f"text {place} has {marks} {token} for {given} {name}")
+            raise _miscounted(f"text {place}", marks, token, given, name)
+
+
+def _miscounted(where: str, marks: int, token: str, given: int, name: str) -> InputError:
+    return InputError(
+        f"{where} has {marks} {token} for {given} {name}; there must be one for each. The token is "
+        "reserved, and text is not escaped: if your words hold it, take it out"
+    )
 
 
 def expand(

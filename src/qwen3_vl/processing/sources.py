@@ -80,6 +80,8 @@ def describe(source: object) -> str:
 
 
 def _from_text(text: str, limits: SourceLimits, error: type[InputError]) -> BinaryIO:
+    if not text:
+        raise error("an empty str names no file; give a path, a data: URL or an http(s) URL")
     scheme = text.split(":", 1)[0].lower() if ":" in text[:8] else ""
     if scheme == "data":
         return _from_data_url(text, limits, error)

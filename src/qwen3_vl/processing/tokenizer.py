@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, SupportsIndex
 
@@ -43,7 +43,8 @@ class Tokenizer:
         settings = read_json(path)
         if settings is None:
             raise CheckpointError(f"{path} is missing. Is the checkpoint download complete?")
-        if (settings.get("decoder") or {}).get("type") != "ByteLevel":
+        decoder = settings.get("decoder")
+        if not isinstance(decoder, dict) or decoder.get("type") != "ByteLevel":
             raise CheckpointError(f"{path} is not a byte-level tokenizer, as Qwen3-VL has it")
         try:
             backend = tokenizers.Tokenizer.from_str(json.dumps(settings, ensure_ascii=False))
@@ -144,16 +145,19 @@ def check_text(text: object) -> str:
 
 def as_id_lists(ids: Any) -> list[list[int]]:
     """Rows of ids from a list of rows or a 2-D tensor or array."""
-    rows: Sequence[Any] = ids.tolist() if not isinstance(ids, (list, tuple)) else ids
-    return [row if isinstance(row, list) else as_id_list(row) for row in rows]
+    return [as_id_list(row) for row in as_id_list(ids)]
 
 
-def as_id_list(ids: Any) -> list[int]:
+def as_id_list(ids: Any) -> list[Any]:
     """One row of ids from a list, a 1-D tensor or array, or a single id."""
-    values = list(ids) if isinstance(ids, (list, tuple)) else ids
-    if not isinstance(values, (list, int)):
-        values = values.tolist()
-    return [values] if isinstance(values, int) else values
+    if isinstance(ids, (list, tuple)):
+        return list(ids)
+    values = ids.tolist() if hasattr(ids, "tolist") else ids
+    if isinstance(values, (list, int)):
+        return values if isinstance(values, list) else [values]
+    raise InputError(
+        f"token ids are whole numbers in a list, a tensor or an array, not {ids!r:.80}"
+    )
 
 
 def _byte_alphabet() -> dict[str, int]:
@@ -179,7 +183,12 @@ def _padding_side(config: dict[str, Any]) -> Literal["left", "right"]:
 
 
 def _check_id(index: SupportsIndex) -> int:
-    number = operator.index(index)
+    try:
+        number = operator.index(index)
+    except TypeError:
+        raise InputError(f"a token id is a whole number, not {index!r:.80}") from None
     if number < 0:
         raise InputError(f"token ids are not negative, got {number}; cut marks such as -100 first")
+    if number >= 2**32:
+        raise InputError(f"the token id {number} is larger than any vocabulary")
     return number

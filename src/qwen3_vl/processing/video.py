@@ -7,12 +7,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from pydantic import ConfigDict
 from torch import Tensor
 
+from qwen3_vl.config.reading import checked
 from qwen3_vl.errors import ConfigError, VideoError
 from qwen3_vl.processing.image import Grid
 from qwen3_vl.processing.pixels import (
@@ -23,7 +25,13 @@ from qwen3_vl.processing.pixels import (
     to_patches,
 )
 from qwen3_vl.processing.settings import read_processor_part, refuse_unknown
-from qwen3_vl.processing.video_loading import OpenVideo, VideoLimits, VideoSource, open_video
+from qwen3_vl.processing.video_loading import (
+    OpenVideo,
+    VideoLimits,
+    VideoSource,
+    is_rate,
+    open_video,
+)
 
 __all__ = [
     "VideoInput",
@@ -76,6 +84,8 @@ class VideoProcessor:
     short video spends the whole pixel limit on its few frames.
     """
 
+    __pydantic_config__: ClassVar = ConfigDict(strict=True)
+
     pixels: PixelSettings = PixelSettings(min_pixels=4_096, max_pixels=25_165_824)
     fps: float | None = 2
     num_frames: int | None = None
@@ -112,7 +122,8 @@ class VideoProcessor:
             for name in _SAMPLING + _CAP
             if settings.get(name) is not None or (name == "fps" and name in settings)
         }
-        return cls(pixels=cls().pixels.updated(settings), **own)
+        pixels = cls().pixels.updated(settings)
+        return checked(cls, {"pixels": dataclasses.asdict(pixels)} | own)
 
     def with_limits(self, limits: VideoLimits | None) -> VideoProcessor:
         """A copy with other limits; None keeps them."""
@@ -311,7 +322,7 @@ def _check_sampling(
 ) -> None:
     if fps is not None and num_frames is not None:
         raise error("fps and num_frames exclude each other; give one of them (null for the other)")
-    if fps is not None and not 0 < fps < math.inf:
+    if fps is not None and not is_rate(fps):
         raise error(f"fps must be a number above 0, not {fps!r}")
     if num_frames is not None and (not isinstance(num_frames, int) or num_frames < 1):
         raise error(f"num_frames must be a whole number above 0, not {num_frames!r}")

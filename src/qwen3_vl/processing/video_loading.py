@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Real
 from types import ModuleType
 from typing import Any, BinaryIO, Protocol
 
@@ -89,7 +90,7 @@ class FrameList:
                 f"a video array needs four axes, [time, height, width, 3], or as a tensor "
                 f"[time, 3, height, width]; this one has shape {tuple(frames.shape)}"
             )
-        if not 0 < rate < float("inf"):
+        if not is_rate(rate):
             raise VideoError(f"frame_rate must be a number above 0, not {rate!r}")
         if len(frames) == 0:
             raise VideoError("the video has no frames")
@@ -185,6 +186,11 @@ class VideoFile:
         except self._av.error.FFmpegError as problem:
             message = f"cannot read {self._name} as a video: {problem.strerror}"
             raise VideoError(message) from problem
+
+
+def is_rate(value: Any) -> bool:
+    """Whether this can be a number of frames a second."""
+    return isinstance(value, Real) and 0 < float(value) < float("inf")
 
 
 @contextmanager

@@ -17,15 +17,19 @@ import torch
 from torch import Tensor
 
 from qwen3_vl.config.model import Qwen3VLConfig
-from qwen3_vl.errors import DependencyError
 from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
 from qwen3_vl.processing.processor import Qwen3VLProcessor
 from qwen3_vl.validation.cases import Case, cases
+from qwen3_vl.validation.reference import import_transformers
 
 LIMIT = 1e-4
-"""The largest difference that is allowed, as a share of the largest number (if that is over 1)."""
+"""The largest difference that is allowed, as a share of the largest number (if that is over 1).
+
+Ids and pixels have to be equal.
+"""
 
 NEW_TOKENS = 8
+_PIXELS = ("pixel_values", "pixel_values_videos")
 
 Trace = dict[str, Tensor]
 """What a model computed on the way, by name; padding is left out."""
@@ -53,7 +57,7 @@ def compare(
     tell: Callable[[str], None] = lambda _: None,
 ) -> list[Row]:
     """Run these cases, or all, through both; one model is in memory at a time."""
-    transformers = _transformers()
+    transformers = import_transformers()
     todo = cases() if todo is None else todo
     tell("preparing inputs")
     processor = Qwen3VLProcessor.from_pretrained(folder)
@@ -171,20 +175,7 @@ def _differences(case: str, ours: Mapping[str, Any], theirs: Mapping[str, Any]) 
         if mine is None or other is None or mine.shape != other.shape:
             yield Row(case, name, float("inf"), 0.0)
         elif other.is_floating_point():
-            scale = max(1.0, float(other.abs().max()))
+            scale = 0.0 if what in _PIXELS else max(1.0, float(other.abs().max()))
             yield Row(case, name, float((mine - other).abs().max()), LIMIT * scale)
         else:
             yield Row(case, name, float((mine != other).sum()), 0.0)
-
-
-def _transformers() -> Any:
-    try:
-        # transformers reads pictures with torchvision, but imports without it.
-        import torchvision  # noqa: F401
-        import transformers
-    except (ImportError, RuntimeError) as error:
-        raise DependencyError(
-            f"parity is measured against transformers and torchvision, and {error}: "
-            'pip install "qwen3-vl[bench]" and the torchvision that fits your torch'
-        ) from error
-    return transformers

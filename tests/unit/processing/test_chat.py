@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -97,6 +100,25 @@ def test_tool_calls_and_their_answers() -> None:
 def test_tools_must_be_schemas() -> None:
     with pytest.raises(ChatError, match=r"tools\[0\] must be a JSON schema"):
         SHIPPED.render([_user("hi")], tools=[print])  # type: ignore[list-item]
+
+
+def test_tools_must_be_a_list() -> None:
+    for tools, kind in ((5, "int"), ("search", "str"), ({"type": "function"}, "dict")):
+        with pytest.raises(ChatError, match=f"tools must be a list of JSON schemas, not a {kind}"):
+            SHIPPED.render([_user("hi")], tools=tools)  # type: ignore[arg-type]
+
+
+def test_a_template_that_cannot_ask_for_an_answer_is_a_fault_of_the_checkpoint() -> None:
+    with pytest.raises(CheckpointError, match="does not use 'add_generation_prompt', so it cannot"):
+        _render("{{ messages }}", add_generation_prompt=True)
+    assert _render("x") == "x"
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))])
+def test_a_template_can_be_copied_and_pickled(copied: Callable[[object], ChatTemplate]) -> None:
+    again = copied(SHIPPED)
+    assert again.source == SHIPPED.source
+    assert again.render([_user("hi")]) == SHIPPED.render([_user("hi")])
 
 
 def test_variables_must_be_used_by_the_template() -> None:

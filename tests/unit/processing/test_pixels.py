@@ -128,6 +128,9 @@ def test_older_limits_beat_the_size_entry() -> None:
         ({"image_mean": [0.5]}, "image_mean"),
         ({"image_std": [0.5, 0, 0.5]}, "image_std"),
         ({"rescale_factor": 0}, "rescale_factor"),
+        ({"image_mean": 5}, "image_mean is 5"),
+        ({"rescale_factor": "x"}, "rescale_factor is 'x'"),
+        ({"do_resize": "no"}, "do_resize is 'no'"),
     ],
 )
 def test_wrong_settings_are_refused(changes: dict[str, object], text: str) -> None:
@@ -141,6 +144,8 @@ def test_limits_of_a_call() -> None:
     assert SETTINGS.limited(None, None) == SETTINGS
     with pytest.raises(InputError, match="give both"):
         SETTINGS.limited(None, 100)
+    with pytest.raises(InputError, match=f"min_pixels is {10**14}; it must be at most {2**28}"):
+        SETTINGS.limited(10**14, 10**15)
     for wrong in (0, -1, 1.5, True, "big"):
         with pytest.raises(InputError, match="max_pixels must be a whole number"):
             SETTINGS.limited(None, wrong)  # type: ignore[arg-type]

@@ -42,5 +42,9 @@ def test_counts_name_both_numbers() -> None:
         check_counts(texts, IMAGE_PAD, "images", 2, None)
     with pytest.raises(InputError, match=r"text 0 has 1 <\|image_pad\|> for 2 images"):
         check_counts(texts, IMAGE_PAD, "images", 3, [2, 1])
+    with pytest.raises(
+        InputError, match="reserved, and text is not escaped: if your words hold it"
+    ):
+        check_counts([IMAGE_PAD], IMAGE_PAD, "images", 0, [0])
     with pytest.raises(InputError, match="1 lists of images were given for 2 texts"):
         check_counts(texts, IMAGE_PAD, "images", 3, [3])

@@ -22,6 +22,18 @@ def test_a_broken_file_is_an_error(tmp_path: Path, content: bytes) -> None:
         read_json(tmp_path / "a.json")
 
 
+def test_a_folder_in_the_place_of_a_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.json").mkdir()
+    with pytest.raises(CheckpointError, match=r"cannot read .*a\.json"):
+        read_json(tmp_path / "a.json")
+
+
+def test_a_file_that_is_nested_too_deeply_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("[" * 100_000)
+    with pytest.raises(CheckpointError, match=r"a\.json is nested too deeply"):
+        read_json(tmp_path / "a.json")
+
+
 def test_the_nested_part_wins_then_the_first_file(tmp_path: Path) -> None:
     (tmp_path / "b.json").write_text('{"from": "b"}')
     assert read_processor_part(tmp_path, "part", ("a.json", "b.json")) == {"from": "b"}

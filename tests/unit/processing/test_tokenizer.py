@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qwen3_vl.errors import CheckpointError, ConfigError, InputError
+from qwen3_vl.processing.processor import Qwen3VLProcessor
 from qwen3_vl.processing.tokenizer import Tokenizer, as_id_list, as_id_lists
 from tests.support.tiny_processor import tiny_tokenizer
 
@@ -95,6 +96,12 @@ def test_negative_ids_are_refused() -> None:
         TINY.decode([1, -100])
 
 
+def test_an_id_beyond_every_vocabulary_is_refused() -> None:
+    for number in (2**32, 2**70):
+        with pytest.raises(InputError, match=f"token id {number} is larger than any vocabulary"):
+            TINY.decode([number])
+
+
 def test_a_missing_token_is_named() -> None:
     with pytest.raises(CheckpointError, match="<\\|nothing\\|>"):
         TINY.token_to_id("<|nothing|>")
@@ -166,3 +173,13 @@ def test_single_ids_and_tables_of_ids() -> None:
     assert as_id_list(7) == [7]
     assert as_id_list(torch.tensor(7)) == [7]
     assert as_id_lists(torch.tensor([[1], [2]])) == [[1], [2]]
+
+
+@pytest.mark.parametrize("ids", [None, "a", [1.5], [[1, 2]], torch.tensor([1.5])])
+def test_what_are_no_ids_is_told(processor: Qwen3VLProcessor, ids: object) -> None:
+    with pytest.raises(InputError, match=r"token ids? (are|is a) whole number"):
+        processor.decode(ids)
+
+
+def test_a_single_id_is_a_row(processor: Qwen3VLProcessor) -> None:
+    assert processor.batch_decode(5) == processor.batch_decode([[5]])

@@ -73,6 +73,7 @@ def test_the_settings_choose_when_the_call_does_not() -> None:
     [
         ({"fps": 1, "num_frames": 2}, "exclude each other"),
         ({"fps": 0}, "fps must be"),
+        ({"fps": "x"}, "fps must be a number above 0, not 'x'"),
         ({"fps": float("nan")}, "fps must be"),
         ({"num_frames": 0}, "num_frames must be"),
         ({"num_frames": 2.5}, "num_frames must be"),

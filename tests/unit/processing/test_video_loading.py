@@ -190,7 +190,7 @@ def test_wrong_lists_are_refused(source: object, text: str) -> None:
         list(video.frames(range(video.frame_count)))
 
 
-@pytest.mark.parametrize("rate", [0, -1, float("inf"), float("nan")])
+@pytest.mark.parametrize("rate", [0, -1, float("inf"), float("nan"), "x"])
 def test_a_wrong_rate_is_refused(rate: float) -> None:
     with pytest.raises(VideoError, match="above 0"), open_video(video_frames(2), frame_rate=rate):
         pass
