@@ -129,3 +129,8 @@ class Plan:
 def name_of(step: Optimization) -> str:
     """A technique's name in recipes: that of its file."""
     return type(step).__module__.rpartition(".")[2]
+
+
+def questions() -> dict[str, str]:
+    """What each seam asks."""
+    return {one.name: one.metadata["question"] for one in fields(Seams)}

@@ -162,6 +162,22 @@ def test_parity_is_proved_on_a_checkpoint(tmp_path: Path) -> None:
     assert "logits" in done.stdout
 
 
+def test_inspect_plan_shows_who_answers_which_seam(qwen3_vl: Command) -> None:
+    done = qwen3_vl("inspect", "plan", "2b-instruct", "--recipe", "weight_int8|sliding_window")
+    assert done.returncode == 0, done.stderr
+    rows = {line.split()[1]: line for line in done.stdout.splitlines() if line.startswith("│")}
+    assert "weight_int8" in rows["linear"]
+    assert "sliding_window" in rows["retain"]
+    assert "nobody" in rows["mixer"]
+    assert "weights: 2.55 GB (plain: 4.26 GB)" in done.stdout
+
+
+def test_optimizations_lists_what_is_on_disk(qwen3_vl: Command) -> None:
+    done = qwen3_vl("optimizations")
+    assert done.returncode == 0, done.stderr
+    assert all(name in done.stdout for name in ("sliding_window", "quantized_kv", "weight_int8"))
+
+
 def test_inspect_counts_the_official_parameters(qwen3_vl: Command) -> None:
     done = qwen3_vl("inspect", "model", "2b-instruct")
     assert done.returncode == 0, done.stderr
