@@ -35,7 +35,6 @@ NB_MODULE(_native, module) {
         .def_ro("name", &Variant::name)
         .def("rms_norm_f32", &rms_norm<float, &Kernels::rms_norm_f32>, without_gil)
         .def("rms_norm_bf16", &rms_norm<BFloat16, &Kernels::rms_norm_bf16>, without_gil);
-    module.def("built_variants", &built_variants);
     module.def("available_variants", &available_variants);
     module.def("choose_variant", &choose_variant);
 }

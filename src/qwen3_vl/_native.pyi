@@ -16,9 +16,6 @@ class Variant:
         self, x: int, weight: int, out: int, rows: int, width: int, eps: float, /
     ) -> None: ...
 
-def built_variants() -> list[str]:
-    """The names of all variants in this build, fastest first."""
-
 def available_variants() -> list[Variant]:
     """Those that this machine runs, fastest first."""
 

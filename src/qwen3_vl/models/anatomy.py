@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from qwen3_vl.config.footprint import cache_numbers
 from qwen3_vl.config.model import Qwen3VLConfig
 from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
 
@@ -52,5 +53,5 @@ class Anatomy:
             f"vision {vision.depth} blocks of {vision.hidden_size}, "
             f"context {text.max_position_embeddings:,}",
             {part: count for part, count in parts.items() if count},
-            2 * text.num_hidden_layers * text.num_key_value_heads * text.head_dim,
+            cache_numbers(config),
         )

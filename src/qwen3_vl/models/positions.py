@@ -127,9 +127,7 @@ def patch_coordinates(grid: Grid, merge: int, device: torch.device) -> Tensor:
     return torch.stack((row.expand(shape).flatten(), column.expand(shape).flatten()), dim=-1)
 
 
-def patch_rotary(
-    coordinates: Tensor, config: VisionConfig, dtype: torch.dtype = torch.float32
-) -> tuple[Tensor, Tensor]:
+def patch_rotary(coordinates: Tensor, config: VisionConfig) -> tuple[Tensor, Tensor]:
     """Cosines and sines [patches, head_dim]: half of the pairs turn with the row, half with the
     column.
     """
@@ -137,7 +135,7 @@ def patch_rotary(
     frequencies = inverse_frequencies(pairs, config.rope_theta, coordinates.device)
     angles = (coordinates.unsqueeze(-1).float() * frequencies).flatten(1)
     angles = torch.cat((angles, angles), dim=-1)
-    return angles.cos().to(dtype), angles.sin().to(dtype)
+    return angles.cos(), angles.sin()
 
 
 def learned_positions(table: Tensor, grid: Grid, coordinates: Tensor) -> Tensor:

@@ -95,7 +95,7 @@ class Qwen3VLPreTrainedModel(nn.Module):
     def random(
         cls, config: Qwen3VLConfig, seed: int = 0, dtype: torch.dtype = torch.float32
     ) -> Self:
-        """An untrained model whose weights follow from the seed, on any machine the same."""
+        """An untrained model whose weights follow from the seed."""
         model = cls.skeleton(config).to_empty(device="cpu").to(dtype)
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
