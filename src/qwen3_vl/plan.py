@@ -17,7 +17,7 @@ from qwen3_vl.config.model import Qwen3VLConfig
 from qwen3_vl.errors import Incompatible
 from qwen3_vl.models.linears import linears, matching
 from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
-from qwen3_vl.seams import PLAIN, Law, LinearRule, Seams
+from qwen3_vl.seams import PLAIN, Law, LinearRule, Seams, Select
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,8 @@ class Plan:
                 value = (*getattr(seams, seam), value)
             if law is Law.PER_MODULE:
                 self._refuse_overlap(value, name_of(by))
+            if law is Law.INTERSECT:
+                self._refuse_other_blocks(value, name_of(by))
             seams = replace(seams, **{seam: value})
             answers = (*answers, Answer(seam, name_of(by)))
         return replace(self, seams=seams, answers=answers)
@@ -111,6 +113,14 @@ class Plan:
                     "which takes one technique at most; drop one of them"
                 )
 
+    def _refuse_other_blocks(self, selects: tuple[Select, ...], name: str) -> None:
+        sizes = sorted({select.block for select in selects})
+        if len(sizes) > 1:
+            raise Incompatible(
+                f"{name} and another technique cut the keys into blocks of {sizes[0]} and of "
+                f"{sizes[1]} tokens; give them the same block, or drop one"
+            )
+
     def _refuse_overlap(self, rules: tuple[LinearRule, ...], name: str) -> None:
         model = Qwen3VLForConditionalGeneration.skeleton(self.config)
         taken: set[str] = set()
@@ -124,6 +134,14 @@ class Plan:
                     "give them patterns that do not overlap, or drop one"
                 )
             taken |= found
+
+
+def keeps_answers(step: Optimization) -> bool:
+    """Whether a technique guarantees the same greedy tokens at the settings that it has."""
+    guarantee = step.guarantee
+    if isinstance(guarantee, Neutral):
+        return all(getattr(step, key) == value for key, value in guarantee.settings.items())
+    return isinstance(guarantee, Exact)
 
 
 def name_of(step: Optimization) -> str:

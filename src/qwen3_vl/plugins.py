@@ -16,6 +16,7 @@ from inspect import getdoc
 from types import ModuleType
 from typing import cast
 
+from qwen3_vl.config.recipe import written
 from qwen3_vl.errors import PluginError
 from qwen3_vl.plan import Bounded, Exact, Guarantee, Neutral, Optimization
 from qwen3_vl.seams import Seams
@@ -64,7 +65,7 @@ def promise(technique: Technique) -> str:
         return "exact: the same answers"
     if isinstance(guarantee, Bounded):
         return f"bounded: logits change by at most {guarantee.error:.0%} of their size"
-    settings = ", ".join(f"{key}={value}" for key, value in guarantee.settings.items())
+    settings = ", ".join(f"{key}={written(value)}" for key, value in guarantee.settings.items())
     return f"neutral at {settings}: the same answers there"
 
 

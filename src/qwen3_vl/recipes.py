@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -39,7 +40,7 @@ def build(step: Step) -> Optimization:
     technique = find(step.name)
     where = f"{step.name}."
     kind: Any = technique.kind
-    refuse_unknown(step.settings, kind.__dataclass_fields__, where)
+    refuse_unknown(step.settings, [one.name for one in fields(kind) if one.init], where)
     try:
         return checked(kind, step.settings)
     except ConfigError as error:

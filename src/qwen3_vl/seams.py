@@ -6,6 +6,7 @@ model: settings, never state. Nothing here may know a technique.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol
@@ -21,6 +22,7 @@ class Law(Enum):
     EXCLUSIVE = "one technique at most"
     PER_MODULE = "one technique at most for each module"
     SEQUENCE = "one after the other, in the order of the recipe"
+    INTERSECT = "a query sees what all of them choose"
     SUM = "added up"
 
 
@@ -35,12 +37,33 @@ class CacheView(Protocol):
         """Store `k` and `v` [tokens, kv_heads, dim] and attend with `q` [tokens, heads, dim]."""
         ...
 
+    def store(self, layer: int, k: Tensor, v: Tensor) -> None:
+        """Store `k` and `v` of tokens that do not attend in this layer."""
+        ...
+
 
 class Mixer(Protocol):
     """Computes the attention of one sequence."""
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> Tensor:
         """Attend with `q` [queries, heads, dim] over `k`, `v` [keys, kv_heads, dim]."""
+        ...
+
+
+class Select(Protocol):
+    """Says which keys a query sees, block by block, below the causal order."""
+
+    @property
+    def block(self) -> int:
+        """Tokens of a block, counted from the first token that the cache holds."""
+        ...
+
+    def chosen(self, q: Tensor, k: Tensor) -> Tensor:
+        """For each block of queries the blocks of keys it sees [kv_heads, query blocks, blocks].
+
+        The queries [queries, heads, dim] are those of the latest of the keys [keys, kv_heads, dim].
+        A query always sees its own block; what is said of that and of later ones is not heeded.
+        """
         ...
 
 
@@ -95,6 +118,34 @@ class Retain(Protocol):
         ...
 
 
+class Reduce(Protocol):
+    """Says which tokens of a picture become one before the decoder sees them."""
+
+    def groups(self, tokens: Tensor, text: Tensor) -> Tensor:
+        """A number for each of the `tokens` [tokens, hidden] of one picture.
+
+        Those of the same number become their mean, and stand where the first of them stood.
+        `text` [words, hidden] are the embeddings of the text around the picture.
+        """
+        ...
+
+
+class Depth(Protocol):
+    """Says which layers of the decoder run."""
+
+    def skips(self, layer: int) -> bool:
+        """Whether no token passes this layer."""
+        ...
+
+    def exit_after(self, layers: int) -> int:
+        """After how many of all layers a new token may leave; all of them: none does."""
+        ...
+
+    def leaves(self, logits: Tensor) -> Tensor:
+        """Which tokens leave, by what they would answer now: [tokens] from [tokens, vocabulary]."""
+        ...
+
+
 class LinearFormat(Protocol):
     """Stores the weights of matrix products."""
 
@@ -111,6 +162,14 @@ class LinearRule:
     format: LinearFormat
 
 
+class Adapter(Protocol):
+    """Adds something to matrix products."""
+
+    def additions(self) -> Mapping[str, nn.Module]:
+        """What is added to the result of a linear module, from the same input; by its name."""
+        ...
+
+
 def seam(law: Law, question: str, default: Any) -> Any:
     """A field of `Seams`."""
     return field(default=default, metadata={"law": law, "question": question})
@@ -121,13 +180,19 @@ class Seams:
     """The answers of one model. The defaults change nothing."""
 
     mixer: Mixer = seam(Law.EXCLUSIVE, "how is attention computed?", attention)
+    select: tuple[Select, ...] = seam(Law.INTERSECT, "which blocks of keys does a query see?", ())
     kv_format: KVFormat | None = seam(
         Law.EXCLUSIVE, "how are keys and values stored? None: in the model's dtype", None
     )
     retain: tuple[Retain, ...] = seam(Law.SEQUENCE, "which cached tokens stay?", ())
+    reduce: tuple[Reduce, ...] = seam(Law.SEQUENCE, "which visual tokens become one?", ())
+    depth: Depth | None = seam(
+        Law.EXCLUSIVE, "which layers run? None: all of them, for every token", None
+    )
     linear: tuple[LinearRule, ...] = seam(
         Law.PER_MODULE, "in which format are the weights of this module?", ()
     )
+    adapter: tuple[Adapter, ...] = seam(Law.SUM, "what is added to a matrix product?", ())
 
 
 PLAIN = Seams()

@@ -54,4 +54,6 @@ def _explain(problem: Any) -> str:
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "value_error":  # raised by a __post_init__, already in our words
         return f"{key}: {problem['ctx']['error']}" if key else str(problem["ctx"]["error"])
+    if problem["type"] == "missing":
+        return f"{key} must be given"
     return f"{key} is {problem['input']!r}: {problem['msg'].lower()}"

@@ -52,7 +52,7 @@ class Step:
     def __str__(self) -> str:
         if not self.settings:
             return self.name
-        settings = (f"{key}={_written(value)}" for key, value in self.settings.items())
+        settings = (f"{key}={written(value)}" for key, value in self.settings.items())
         return f"{self.name}({', '.join(settings)})"
 
 
@@ -112,9 +112,10 @@ def _is_writable(value: object) -> bool:
     return value is None or isinstance(value, (bool, int, str))
 
 
-def _written(value: Value) -> str:
+def written(value: Value) -> str:
+    """A setting's value as a recipe can give it."""
     if isinstance(value, tuple):
-        return f"[{', '.join(map(_written, value))}]"
+        return f"[{', '.join(map(written, value))}]"
     if isinstance(value, str) and _WORD.fullmatch(value) and value.lower() not in _CONSTANTS:
         return value
     return json.dumps(value, ensure_ascii=False)

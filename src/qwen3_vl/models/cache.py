@@ -5,14 +5,15 @@ Seams decide in which form they are stored, how attention is computed, and which
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from qwen3_vl.config.model import TextConfig
 from qwen3_vl.errors import InputError
-from qwen3_vl.seams import PLAIN, KVStore, Mixer, Seams
+from qwen3_vl.ops.block_attention import block_attention
+from qwen3_vl.seams import PLAIN, KVStore, Seams
 
 
 class NoCache:
@@ -20,12 +21,15 @@ class NoCache:
 
     def __init__(self, lengths: Sequence[int], seams: Seams = PLAIN) -> None:
         self._lengths = list(lengths)
-        self._mixer = seams.mixer
+        self._attention = causal_attention(seams)
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:  # noqa: ARG002
         """Causal attention within each sequence."""
         sequences = zip(*(x.split(self._lengths) for x in (q, k, v)), strict=True)
-        return torch.cat([self._mixer(*one, causal=True) for one in sequences if len(one[0])])
+        return torch.cat([self._attention(*one) for one in sequences if len(one[0])])
+
+    def store(self, layer: int, k: Tensor, v: Tensor) -> None:
+        """Nothing: no later pass will ask."""
 
 
 class DenseCache:
@@ -65,7 +69,7 @@ class DenseCache:
                 "begin again with a new cache"
             )
         self._in_pass = True
-        return DenseView(self._lines, lengths, self._seams.mixer)
+        return DenseView(self._lines, lengths, causal_attention(self._seams))
 
     def advance(self, lengths: Sequence[int], positions: Sequence[int]) -> None:
         """Count the tokens of a pass that has ended, and note the positions that follow them."""
@@ -84,21 +88,45 @@ class DenseView:
     """One pass over a `DenseCache`."""
 
     def __init__(
-        self, lines: Sequence[Sequence[_Line]], lengths: Sequence[int], mixer: Mixer
+        self,
+        lines: Sequence[Sequence[_Line]],
+        lengths: Sequence[int],
+        attention: Callable[[Tensor, Tensor, Tensor], Tensor],
     ) -> None:
         self._lines = lines
         self._lengths = list(lengths)
-        self._mixer = mixer
+        self._attention = attention
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Append the new keys and values of each sequence and attend to all it has."""
         split = zip(*(x.split(self._lengths) for x in (q, k, v)), strict=True)
         out = [
-            self._mixer(new_q, *line.append(new_q, new_k, new_v), causal=True)
+            self._attention(new_q, *line.append(new_q, new_k, new_v))
             for line, (new_q, new_k, new_v) in zip(self._lines[layer], split, strict=True)
             if len(new_q)
         ]
         return torch.cat(out)
+
+    def store(self, layer: int, k: Tensor, v: Tensor) -> None:
+        """Append the new keys and values of each sequence."""
+        split = zip(*(x.split(self._lengths) for x in (k, v)), strict=True)
+        for line, (new_k, new_v) in zip(self._lines[layer], split, strict=True):
+            if len(new_k):
+                line.store.append(new_k, new_v)
+
+
+def causal_attention(seams: Seams) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """Attention within one sequence: the mixer, over what the `select` techniques let be seen."""
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        if not seams.select:
+            return seams.mixer(q, k, v, causal=True)
+        chosen = seams.select[0].chosen(q, k)
+        for select in seams.select[1:]:
+            chosen = chosen & select.chosen(q, k)
+        return block_attention(q, k, v, chosen, seams.select[0].block, seams.mixer)
+
+    return attend
 
 
 class _Line:

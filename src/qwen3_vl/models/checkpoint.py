@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -29,6 +29,24 @@ WEIGHT_FILES = re.compile(
 _FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 
 
+class Source(Protocol):
+    """Where the tensors of a model come from."""
+
+    @property
+    def origin(self) -> str:
+        """What it is called in errors."""
+        ...
+
+    @property
+    def names(self) -> frozenset[str]:
+        """All tensors that are there."""
+        ...
+
+    def take(self, name: str, *shapes: tuple[int, ...]) -> Tensor:
+        """One tensor, in one of these shapes."""
+        ...
+
+
 class Checkpoint:
     """The tensors of a model folder, by name; nothing is read before it is taken."""
 
@@ -36,6 +54,11 @@ class Checkpoint:
         self.folder = folder
         self._files: dict[str, Any] = {}
         self._where = self._find()
+
+    @property
+    def origin(self) -> str:
+        """The folder."""
+        return str(self.folder)
 
     @property
     def names(self) -> frozenset[str]:
@@ -102,17 +125,31 @@ class Checkpoint:
         return self._files[file]
 
 
+class Loaded:
+    """The tensors of a model that is loaded already, to be read by another one."""
+
+    origin = "the loaded model"
+
+    def __init__(self, model: nn.Module) -> None:
+        self._tensors = stored_tensors(model)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """All tensors of the model."""
+        return frozenset(self._tensors)
+
+    def take(self, name: str, *shapes: tuple[int, ...]) -> Tensor:  # noqa: ARG002
+        """The model's own tensor, whose shape follows from the same config; not a copy."""
+        return self._tensors[name].detach()
+
+
 class Reader:
     """The tensors below one module, converted to the wanted dtype and device as they are read."""
 
     def __init__(
-        self,
-        checkpoint: Checkpoint,
-        prefix: str,
-        dtype: torch.dtype | None,
-        device: torch.device,
+        self, source: Source, prefix: str, dtype: torch.dtype | None, device: torch.device
     ) -> None:
-        self._checkpoint = checkpoint
+        self._source = source
         self._prefix = prefix
         self._dtype = dtype
         self._device = device
@@ -122,18 +159,22 @@ class Reader:
         """One tensor of this module."""
         full = self._prefix + name
         self.taken.add(full)
-        return self._checkpoint.take(full, *shapes).to(self._device, self._dtype)
+        return self._source.take(full, *shapes).to(self._device, self._dtype)
+
+    def place(self, tensor: Tensor) -> Tensor:
+        """A tensor from elsewhere, on the wanted device."""
+        return tensor.to(self._device)
 
 
 def load_module(
     module: nn.Module,
-    checkpoint: Checkpoint,
+    source: Source,
     prefix: str,
     dtype: torch.dtype | None,
     device: torch.device,
 ) -> set[str]:
     """Fill one module's own parameters, not its children's; tell which tensors it took."""
-    reader = Reader(checkpoint, prefix, dtype, device)
+    reader = Reader(source, prefix, dtype, device)
     if isinstance(module, StoredModule):
         module.read(reader)
     else:

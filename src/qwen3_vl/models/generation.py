@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from qwen3_vl.config.generation import GenerationConfig
 from qwen3_vl.errors import ContextLengthError, InputError
@@ -49,16 +49,18 @@ class Decoding:
         device, seed = self._input_ids.device, self._settings.seed
         generators = [torch.Generator(device).manual_seed(seed) for _ in self._prompts]
         answers = [prompt.new_empty(0) for prompt in self._prompts]
+        score = _Score(self._model.lm_head)
         open_rows = torch.ones(len(self._prompts), dtype=torch.bool)
         ids, packing, pictures = self._input_ids, self._packing, self._pictures
         positions = None  # counted from the prompt; an answer is text, whatever its ids are
         for step in range(self._settings.max_new_tokens):
             with torch.inference_mode():
-                hidden = core.run(ids, packing, pictures, positions, cache)
+                hidden = core.run(
+                    ids, packing, pictures, positions, cache, head=score if step else None
+                )
                 if step % EVICT_EVERY == 0:  # after the prompt, then now and then
                     cache.evict()
-                last = torch.tensor([length for length in packing.lengths if length]).cumsum(0) - 1
-                logits = self._model.lm_head(hidden[last.to(hidden.device)]).float()
+                logits = score(_ends(hidden, packing)).float()
                 rows = open_rows.nonzero().squeeze(1).tolist()
                 chosen: list[int | None] = [None] * len(self._prompts)
                 for row, scores in zip(rows, logits, strict=True):
@@ -105,6 +107,27 @@ class Decoding:
             min_p=settings.min_p,
         )
         return draw(logits, generator)
+
+
+class _Score:
+    """The head; it does not compute twice what a token that left early has been scored with."""
+
+    def __init__(self, head: nn.Module) -> None:
+        self._head = head
+        self._latest: tuple[Tensor, Tensor] | None = None
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        if self._latest is None or self._latest[0] is not hidden:
+            self._latest = hidden, self._head(hidden)
+        return self._latest[1]
+
+
+def _ends(hidden: Tensor, packing: Packing) -> Tensor:
+    """The state of each row's last token; of single tokens the very tensor."""
+    lengths = [length for length in packing.lengths if length]
+    if len(lengths) == len(hidden):
+        return hidden
+    return hidden[torch.tensor(lengths, device=hidden.device).cumsum(0) - 1]
 
 
 def _check_room(

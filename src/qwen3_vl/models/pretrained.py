@@ -13,9 +13,12 @@ from qwen3_vl.config.generation import GenerationConfig
 from qwen3_vl.config.model import Qwen3VLConfig, RopeStyle
 from qwen3_vl.errors import CheckpointError, ConfigError, DeviceError
 from qwen3_vl.hub import HubOptions, resolve
+from qwen3_vl.models.adapters import add_adapters
 from qwen3_vl.models.checkpoint import (
     WEIGHT_FILES,
     Checkpoint,
+    Loaded,
+    Source,
     load_module,
     replacing,
     stored_tensors,
@@ -89,6 +92,7 @@ class Qwen3VLPreTrainedModel(nn.Module):
         with torch.device("meta"):
             model = cls(config, seams)
             swap_linears(model, seams.linear)
+            add_adapters(model, seams.adapter, cls.checkpoint_prefix)
         return model
 
     @classmethod
@@ -106,6 +110,16 @@ class Qwen3VLPreTrainedModel(nn.Module):
                     spread = config.text_config.initializer_range
                     parameter.normal_(0.0, spread, generator=generator)
         return model.eval()
+
+    def with_seams(self, seams: Seams) -> Self:
+        """A model of the same weights that answers these seams instead of its own.
+
+        What keeps its form is shared with this one, not copied; weights that were rounded stay so.
+        """
+        model = self.skeleton(self.config, seams)
+        model._read(Loaded(self), self.dtype, self.device)
+        model.generation_config = self.generation_config
+        return model.train(self.training)
 
     def save_pretrained(
         self,
@@ -131,39 +145,37 @@ class Qwen3VLPreTrainedModel(nn.Module):
             (fresh / "generation_config.json").write_text(generation + "\n", encoding="utf-8")
             write_weights(stored_tensors(self), fresh, max_shard_bytes)
 
-    def _read(
-        self, checkpoint: Checkpoint, dtype: torch.dtype | None, device: torch.device
-    ) -> None:
+    def _read(self, source: Source, dtype: torch.dtype | None, device: torch.device) -> None:
         prefix = self.checkpoint_prefix
-        if not any(name.startswith(prefix) for name in checkpoint.names):
+        if not any(name.startswith(prefix) for name in source.names):
             prefix = ""  # saved from this very class, not from the whole model
         taken: set[str] = set()
         for path, module in self.named_modules():
             if path:
-                taken |= load_module(module, checkpoint, f"{prefix}{path}.", dtype, device)
-        self._check_all_taken(checkpoint, taken, prefix)
+                taken |= load_module(module, source, f"{prefix}{path}.", dtype, device)
+        self._check_all_taken(source, taken, prefix)
 
-    def _check_all_taken(self, checkpoint: Checkpoint, taken: set[str], prefix: str) -> None:
+    def _check_all_taken(self, source: Source, taken: set[str], prefix: str) -> None:
         """A tensor that nobody wants shows that config.json is not of this checkpoint."""
-        left = {name for name in checkpoint.names - taken if name.startswith(prefix)}
+        left = {name for name in source.names - taken if name.startswith(prefix)}
         if self.config.tie_word_embeddings and _HEAD in left:
-            self._check_head(checkpoint, next(name for name in taken if name.endswith(_TABLE)))
+            self._check_head(source, next(name for name in taken if name.endswith(_TABLE)))
             left.remove(_HEAD)
         if left:
             some = ", ".join(sorted(left)[:3])
             raise CheckpointError(
-                f"{checkpoint.folder} has {len(left)} tensors that config.json has no place for, "
+                f"{source.origin} has {len(left)} tensors that config.json has no place for, "
                 f"such as {some}; are config.json and the weights of the same model?"
             )
 
-    def _check_head(self, checkpoint: Checkpoint, table: str) -> None:
+    def _check_head(self, source: Source, table: str) -> None:
         """Some tools write the head of a tied model too; it must be the embeddings once more."""
         text = self.config.text_config
         shape = (text.vocab_size, text.hidden_size)
-        head, embeddings = (checkpoint.take(name, shape) for name in (_HEAD, table))
+        head, embeddings = (source.take(name, shape) for name in (_HEAD, table))
         if not torch.equal(head, embeddings.to(head.dtype)):
             raise CheckpointError(
-                f"{checkpoint.folder} has a {_HEAD} that differs from {table}, but config.json "
+                f"{source.origin} has a {_HEAD} that differs from {table}, but config.json "
                 "ties them; set tie_word_embeddings to false there, or get the config.json of "
                 "these weights"
             )

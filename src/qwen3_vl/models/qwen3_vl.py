@@ -20,6 +20,7 @@ from qwen3_vl.models.inputs import check_arguments, check_labels, check_tensor, 
 from qwen3_vl.models.packing import Packing
 from qwen3_vl.models.positions import PositionCounter
 from qwen3_vl.models.pretrained import Qwen3VLPreTrainedModel
+from qwen3_vl.models.reduction import reduce
 from qwen3_vl.models.text import TextModel
 from qwen3_vl.models.vision import Pictures, VisionModel, VisualFeatures
 from qwen3_vl.seams import PLAIN, Seams
@@ -59,7 +60,7 @@ class Qwen3VLModel(Qwen3VLPreTrainedModel):
     def __init__(self, config: Qwen3VLConfig, seams: Seams = PLAIN) -> None:
         super().__init__(config, seams)
         self.visual = VisionModel(config.vision_config, seams)
-        self.language_model = TextModel(config.text_config)
+        self.language_model = TextModel(config.text_config, seams.depth)
 
     def forward(
         self,
@@ -114,8 +115,12 @@ class Qwen3VLModel(Qwen3VLPreTrainedModel):
         position_ids: Tensor | None = None,
         cache: DenseCache | None = None,
         watch: Callable[[Tensor], None] | None = None,
+        head: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
-        """The hidden states [tokens, hidden] of the tokens that are not padding."""
+        """The hidden states [tokens, hidden] of the tokens that are not padding.
+
+        With the `head` tokens may leave before the last layer: for steps of one token a sequence.
+        """
         ids = packing.flatten(input_ids)
         self._check_ids(ids)
         self._check_room(packing, cache)
@@ -126,11 +131,13 @@ class Qwen3VLModel(Qwen3VLPreTrainedModel):
         else:
             positions, following = self._given_positions(position_ids, packing, starts)
         fused = fuse(ids, self.language_model.embed_tokens(ids), self._features(pictures))
-        view = cache.view(packing.lengths) if cache else NoCache(packing.lengths, self.seams)
-        hidden = self.language_model(fused, positions.to(ids.device), view, watch)
+        tokens = reduce(fused, positions.to(ids.device), packing.lengths, self.seams.reduce)
+        view = cache.view(tokens.lengths) if cache else NoCache(tokens.lengths, self.seams)
+        show = (lambda x: watch(tokens.spread(x))) if watch else None
+        hidden = self.language_model(tokens.fused, tokens.positions, view, show, head)
         if cache is not None:
             cache.advance(packing.lengths, following)
-        return hidden
+        return tokens.spread(hidden)
 
     def get_rope_index(
         self,

@@ -16,6 +16,10 @@ class TensorReader(Protocol):
         """The tensor of this name, in one of these shapes, in the wanted dtype and place."""
         ...
 
+    def place(self, tensor: Tensor) -> Tensor:
+        """A tensor that lies in another file, brought to where the model is, in its own dtype."""
+        ...
+
 
 class StoredModule(nn.Module, ABC):
     """A module whose tensors lie in the checkpoint in another form than they work in.

@@ -7,6 +7,7 @@ alone, which owns the attention call; so a sequence gives the same numbers in an
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -15,9 +16,9 @@ from torch import Tensor, nn
 from qwen3_vl.config.model import TextConfig
 from qwen3_vl.models.experts import MoeLayer
 from qwen3_vl.models.fusion import Fused
-from qwen3_vl.models.positions import Qwen3VLRotaryEmbedding, apply_rotary_pos_emb
+from qwen3_vl.models.positions import Qwen3VLRotaryEmbedding, rotate
 from qwen3_vl.ops.rms_norm import rms_norm
-from qwen3_vl.seams import CacheView
+from qwen3_vl.seams import CacheView, Depth
 
 
 class RMSNorm(nn.Module):
@@ -57,12 +58,19 @@ class Qwen3VLAttention(nn.Module):
 
     def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor], view: CacheView) -> Tensor:
         """Attend with all tokens [tokens, hidden] of this pass."""
+        q = self.q_norm(self.q_proj(x).view(len(x), -1, self.head_dim))
+        k, v = self._keys_values(x, rotary)
+        out = view.attend(self.layer, rotate(q, *rotary), k, v)
+        return self.o_proj(out.reshape(len(x), -1))
+
+    def remember(self, x: Tensor, rotary: tuple[Tensor, Tensor], view: CacheView) -> None:
+        """Leave keys and values of tokens that do not attend here, for those that come later."""
+        view.store(self.layer, *self._keys_values(x, rotary))
+
+    def _keys_values(self, x: Tensor, rotary: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         heads = (len(x), -1, self.head_dim)
-        q = self.q_norm(self.q_proj(x).view(heads))
         k = self.k_norm(self.k_proj(x).view(heads))
-        v = self.v_proj(x).view(heads)
-        q, k = apply_rotary_pos_emb(q, k, *rotary)
-        return self.o_proj(view.attend(self.layer, q, k, v).reshape(len(x), -1))
+        return rotate(k, *rotary), self.v_proj(x).view(heads)
 
 
 class TextMLP(nn.Module):
@@ -97,11 +105,15 @@ class DecoderLayer(nn.Module):
         x = x + self.self_attn(self.input_layernorm(x), rotary, view)
         return x + self.mlp(self.post_attention_layernorm(x))
 
+    def remember(self, x: Tensor, rotary: tuple[Tensor, Tensor], view: CacheView) -> None:
+        """Leave keys and values of tokens that have left the decoder before this layer."""
+        self.self_attn.remember(self.input_layernorm(x), rotary, view)
+
 
 class TextModel(nn.Module):
     """Embedding, decoder layers with DeepStack, final norm."""
 
-    def __init__(self, config: TextConfig) -> None:
+    def __init__(self, config: TextConfig, depth: Depth | None = None) -> None:
         super().__init__()
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(
@@ -109,6 +121,7 @@ class TextModel(nn.Module):
         )
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.rotary = Qwen3VLRotaryEmbedding(config)
+        self.depth = depth
 
     def forward(
         self,
@@ -116,21 +129,43 @@ class TextModel(nn.Module):
         positions: Tensor,
         view: CacheView,
         watch: Callable[[Tensor], None] | None = None,
+        head: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
         """Run embeddings [tokens, hidden] at `positions` [3, tokens].
 
         `watch` is shown the embeddings, then what leaves each layer before DeepStack adds to it,
-        but after the last layer what leaves the final norm.
+        but after the last layer what leaves the final norm. With the `head` tokens may leave early,
+        if a `depth` technique wants it; they leave their keys and values in the layers after.
         """
         x = inputs.embeddings
         rotary = self.rotary(positions, x.dtype)
-        seen = x
+        seen, left = x, None
         for index, layer in enumerate(self.layers):
             if watch:
                 watch(seen)
+            if self.depth and head and index == self.depth.exit_after(len(self.layers)):
+                final = self.norm(x)
+                left = self.depth.leaves(head(final)).unsqueeze(1)
+                if left.all():
+                    self._remember(x, rotary, view, index)
+                    return final
+            if self._skips(index):
+                continue
             seen = layer(x, rotary, view)
+            if left is not None:
+                seen = torch.where(left, x, seen)
             x = inputs.add_deepstack(index, seen)
         x = self.norm(x)
         if watch:
             watch(x)
         return x
+
+    def _remember(
+        self, x: Tensor, rotary: tuple[Tensor, Tensor], view: CacheView, start: int
+    ) -> None:
+        for index in range(start, len(self.layers)):
+            if not self._skips(index):
+                cast(DecoderLayer, self.layers[index]).remember(x, rotary, view)
+
+    def _skips(self, layer: int) -> bool:
+        return self.depth is not None and self.depth.skips(layer)

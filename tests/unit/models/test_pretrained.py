@@ -11,6 +11,9 @@ import transformers
 from qwen3_vl.config.generation import GenerationConfig
 from qwen3_vl.errors import CheckpointError, ConfigError, DeviceError
 from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration, Qwen3VLModel
+from qwen3_vl.ops.chunked_attention import chunked_attention
+from qwen3_vl.optimization.precision.weight_int8 import Int8Linear, WeightInt8
+from qwen3_vl.seams import PLAIN, LinearRule, Seams
 from tests.support.tiny_models import CONFIGS, Image, Video, tiny_inputs, tiny_model
 
 every_model = pytest.mark.parametrize("name", CONFIGS)
@@ -181,3 +184,36 @@ def test_devices(device, tmp_path):
     model = Qwen3VLForConditionalGeneration.from_pretrained(tmp_path, device_map=device)
     expected = "cuda" if device == "auto" and torch.cuda.is_available() else "cpu"
     assert {parameter.device.type for parameter in model.parameters()} == {expected}
+
+
+@torch.no_grad()
+@every_model
+def test_with_other_seams_the_weights_are_the_same_memory(name):
+    model = tiny_model(name)
+    other = model.with_seams(Seams(mixer=Tiles()))
+    for key, parameter in model.named_parameters():
+        assert other.get_parameter(key).data_ptr() == parameter.data_ptr()
+    inputs = tiny_inputs(model.config, (5, Image(4, 4), 3))
+    assert not torch.equal(other(**inputs).logits, model(**inputs).logits), "it did not run"
+    torch.testing.assert_close(other(**inputs).logits, model(**inputs).logits, atol=1e-4, rtol=0)
+    assert torch.equal(other.with_seams(PLAIN)(**inputs).logits, model(**inputs).logits)
+
+
+def test_with_other_seams_a_model_stays_what_it_was():
+    model = tiny_model("dense_tied").bfloat16().train()
+    model.generation_config = GenerationConfig(max_new_tokens=3)
+    other = model.with_seams(Seams(linear=(LinearRule("mlp", WeightInt8()),)))
+    assert other.training
+    assert other.dtype == torch.bfloat16
+    assert other.generation_config == model.generation_config
+    assert other.seams.linear
+    assert not model.seams.linear
+    assert isinstance(other.model.language_model.layers[0].mlp.up_proj, Int8Linear)
+    assert isinstance(model.model.language_model.layers[0].mlp.up_proj, torch.nn.Linear)
+
+
+class Tiles:
+    """Attention whose sums are added in another order."""
+
+    def __call__(self, q, k, v, *, causal):
+        return chunked_attention(q, k, v, causal=causal, query_chunk=3, key_chunk=2)[0]

@@ -13,12 +13,7 @@ from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
 from qwen3_vl.models.vision import Pictures
 from qwen3_vl.plugins import techniques
 from qwen3_vl.testing import Bench, Prompt
-from tests.unit.optimization.test_pairs import biting
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    return Bench(Path(tmp_path_factory.mktemp("bench")))
+from tests.support.techniques import small
 
 
 def answer(model: Qwen3VLForConditionalGeneration, prompt: Prompt) -> Iterator[int]:
@@ -29,10 +24,12 @@ def answer(model: Qwen3VLForConditionalGeneration, prompt: Prompt) -> Iterator[i
 
 
 @pytest.mark.parametrize("name", techniques())
-def test_interleaved_and_cancelled_requests_change_nothing(bench: Bench, name: str) -> None:
-    model = bench.load(biting(name))
+def test_interleaved_and_cancelled_requests_change_nothing(
+    bench: Bench, files: Path, name: str
+) -> None:
+    model = bench.load(small(name, files))
     one, other, third = bench.prompts[3], bench.prompts[5], bench.prompts[4]
-    alone = [list(answer(bench.load(biting(name)), prompt)) for prompt in (one, other)]
+    alone = [list(answer(bench.load(small(name, files)), prompt)) for prompt in (one, other)]
     cancelled = answer(model, third)
     next(cancelled)
     pairs = list(zip(answer(model, one), answer(model, other), strict=True))

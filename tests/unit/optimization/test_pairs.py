@@ -2,62 +2,33 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations_with_replacement
 from pathlib import Path
 
 import pytest
 import torch
 
-from qwen3_vl.config.recipe import Step
-from qwen3_vl.errors import Incompatible
-from qwen3_vl.plan import Optimization
 from qwen3_vl.plugins import techniques
-from qwen3_vl.recipes import build, compile_recipe
-from qwen3_vl.testing import Bench, tiny_config
+from qwen3_vl.testing import Bench
+from tests.support.techniques import refused, small
 
-# Settings at which a technique has something to do on short prompts; others do with their defaults.
-BITING = {
-    "heavy_hitter": {"keep": 16, "recent": 6, "observed": 4},
-    "memory_efficient_attention": {"query_chunk": 5, "key_chunk": 7},
-    "quantized_kv": {"residual": 3},
-    "sliding_window": {"window": 12},
-}
+TOGETHER = list(combinations_with_replacement(techniques(), 2))
 
 
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    return Bench(Path(tmp_path_factory.mktemp("bench")))
-
-
-def biting(name: str) -> Optimization:
-    return build(Step(name, BITING.get(name, {})))
-
-
-def refused(names: tuple[str, ...]) -> str:
-    """Why a plan with these techniques is refused; empty if it is not."""
-    try:
-        compile_recipe([biting(name) for name in names], tiny_config())
-    except Incompatible as error:
-        return str(error)
-    return ""
-
-
-@pytest.mark.parametrize("pair", list(combinations(techniques(), 2)), ids="+".join)
-def test_a_pair_runs_or_is_refused(bench: Bench, pair: tuple[str, str]) -> None:
-    refusal = refused(pair)
+@pytest.mark.parametrize("pair", TOGETHER, ids="+".join)
+def test_a_pair_runs_or_is_refused(bench: Bench, files: Path, pair: tuple[str, str]) -> None:
+    steps = [small(name, files) for name in pair]
+    refusal = refused(steps)
     if refusal:
         assert all(name in refusal for name in pair)
         return
-    model = bench.load(*map(biting, pair))
-    assert bench.tokens(model) == bench.tokens(bench.load(*map(biting, pair)))
+    model = bench.load(*steps)
+    first = bench.tokens(model)
     assert torch.isfinite(bench.logits(model)).all()
+    assert bench.tokens(model, count=4) == [tokens[: 4 - 36] for tokens in first]
 
 
-@pytest.mark.parametrize("name", techniques())
-def test_two_of_the_same_run_or_are_refused(bench: Bench, name: str) -> None:
-    refusal = refused((name, name))
-    if refusal:
-        assert name in refusal
-        return
-    model = bench.load(biting(name), biting(name))
-    assert bench.tokens(model, count=4) == bench.tokens(bench.load(biting(name)), count=4)
+@pytest.mark.parametrize("pair", TOGETHER, ids="+".join)
+def test_both_orders_are_refused_or_neither(pair: tuple[str, str], files: Path) -> None:
+    steps = [small(name, files) for name in pair]
+    assert bool(refused(steps)) == bool(refused(steps[::-1]))

@@ -41,6 +41,8 @@ class FlashAttention2:
         try:
             with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
                 return attention(q, k, v, causal=causal)
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError as error:
             raise DeviceError(
                 f"torch's fused attention cannot serve {q.dtype} on {q.device}: {error}; "

@@ -18,8 +18,9 @@ class HeavyHitter:
 
     Paper: H2O, arXiv:2306.14048; summed over a window of queries as in SnapKV, arXiv:2404.14469
     Seam: retain
-    Gives: a cache of at most `keep` tokens a head, chosen by attention instead of by age
-    Costs: what the latest queries did not look at is lost for later ones; a pass to score
+    Gives: a cache of `keep` tokens a head, and those since it was last thinned, chosen by attention
+    Costs: what the latest queries did not look at is lost for later ones; a prompt is read whole
+        first; a pass to score
     Avoid: for several questions about one picture or text: the first one decides what is left
     """
 

@@ -18,8 +18,8 @@ class SlidingWindow:
 
     Paper: Efficient Streaming Language Models with Attention Sinks, arXiv:2309.17453
     Seam: retain
-    Gives: memory and time per token that stop growing, however long the text
-    Costs: everything between the sinks and the window is forgotten, pictures too
+    Gives: memory and time per token that stop growing, however long the answer
+    Costs: everything between sinks and window is forgotten, pictures too; a prompt is read whole
     Avoid: wherever an answer may depend on something further back than the window
     """
 

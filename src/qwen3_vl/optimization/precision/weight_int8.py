@@ -59,9 +59,12 @@ class Int8Linear(StoredModule):
         super().__init__()
         self.register_buffer("codes", torch.empty(outputs, inputs, dtype=torch.int8))
         self.register_buffer("scale", torch.empty(outputs, 1, dtype=torch.float32))
+        # Without elements: it keeps the model's dtype, in which weights are written, through casts.
+        self.register_buffer("written", torch.empty(0), persistent=False)
         self.bias = nn.Parameter(torch.empty(outputs)) if bias else None
         self.codes: Tensor
         self.scale: Tensor
+        self.written: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
         """`x` times the restored weights."""
@@ -69,11 +72,13 @@ class Int8Linear(StoredModule):
 
     def read(self, tensors: TensorReader) -> None:
         """Round the weights as they come from the file."""
-        self.codes, self.scale = quantise(tensors.take("weight", tuple(self.codes.shape)), bits=8)
+        weight = tensors.take("weight", tuple(self.codes.shape))
+        self.codes, self.scale = quantise(weight, bits=8)
+        self.written = weight.new_empty(0)
         if self.bias is not None:
             self.bias = nn.Parameter(tensors.take("bias", tuple(self.bias.shape)))
 
     def stored(self) -> Mapping[str, Tensor]:
         """The restored weights, so that what is saved is an ordinary checkpoint."""
-        stored = {"weight": restore(self.codes, self.scale, torch.float32)}
+        stored = {"weight": restore(self.codes, self.scale, self.written.dtype)}
         return stored if self.bias is None else stored | {"bias": self.bias}

@@ -1,0 +1,1 @@
+"""Techniques that change what the decoder sees of pictures."""
