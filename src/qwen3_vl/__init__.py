@@ -1,6 +1,7 @@
 """Run Qwen3-VL on the hardware you own.
 
-Importing this package changes nothing and loads nothing: each name is fetched when it is used.
+Importing this package loads nothing: each name is fetched when it is used. It changes one thing:
+at the end of `sys.meta_path` stands a finder that answers for import paths of older layouts alone.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
+
+from qwen3_vl.compat import install
 
 if TYPE_CHECKING:
     from qwen3_vl.api import Qwen3VLInference
@@ -39,6 +42,8 @@ __all__ = [
     "Qwen3VLPreTrainedModel",
     "Qwen3VLProcessor",
 ]
+
+install(__name__)
 
 
 def __getattr__(name: str) -> Any:

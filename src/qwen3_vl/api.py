@@ -7,6 +7,7 @@ print(vlm.generate_response("What is on the table?", images=["kitchen.jpg"]))
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,20 +15,23 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from qwen3_vl.config.footprint import OFFICIAL, stored_dtype
 from qwen3_vl.config.generation import GenerationConfig, GenerationOptions
 from qwen3_vl.config.model import PRESETS, Qwen3VLConfig
+from qwen3_vl.config.origins import build, settings_from
 from qwen3_vl.config.runtime import UnifiedConfig
-from qwen3_vl.config.validation import check
-from qwen3_vl.errors import InputError
+from qwen3_vl.config.validation import check, context_of
+from qwen3_vl.errors import ConfigError, DeviceError, InputError
 from qwen3_vl.hardware.probe import probe
+from qwen3_vl.hardware.routing import OPEN, Needs, Route, Threads, route
 from qwen3_vl.hardware.specs import machine_specs
 from qwen3_vl.hub import HubOptions, resolve
 from qwen3_vl.inference.engine import Engine
 from qwen3_vl.inference.request import Messages, Output, Request
-from qwen3_vl.models.pretrained import Dtype, wanted_device, wanted_dtype
+from qwen3_vl.models.pretrained import Dtype, wanted_dtype
 from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
 from qwen3_vl.ops import native
-from qwen3_vl.plan import Optimization
+from qwen3_vl.plan import Optimization, Plan
 from qwen3_vl.processing.processor import Qwen3VLProcessor
 from qwen3_vl.recipes import compile_recipe
 from qwen3_vl.seams import Seams
@@ -48,10 +52,12 @@ class Qwen3VLInference:
         processor: Qwen3VLProcessor | None = None,
     ) -> None:
         """`model` is a folder, a hub id, `embedded`, or a loaded model with its processor."""
+        self.route: Route | None = None
+        """Where and how it runs, and why; None where a loaded model was given."""
         if isinstance(model, (str, Path)):
             if processor is not None:
                 raise InputError("a model given by name brings its own processor; drop one of them")
-            model, processor = _load(model, "", "auto", "cpu", HubOptions())
+            model, processor, self.route = _load(model, "", OPEN, HubOptions())
         elif processor is None:
             raise InputError("a loaded model needs its processor: pass processor=… as well")
         self.engine = Engine(model, processor)
@@ -65,7 +71,7 @@ class Qwen3VLInference:
         *,
         recipe: str | Sequence[Optimization] = "",
         dtype: Dtype = "auto",
-        device_map: str | torch.device = "cpu",
+        device_map: str | torch.device = "auto",
         revision: str | None = None,
         cache_dir: str | Path | None = None,
         local_files_only: bool = False,
@@ -74,10 +80,19 @@ class Qwen3VLInference:
         """Load by folder, hub id or `embedded`, with a say in format, place and download.
 
         `recipe` names techniques, such as `weight_int8|sliding_window(window=2048)`; none is the
-        plain, exact model. It is checked before a weight is read.
+        plain, exact model. It is checked before a weight is read. What is `auto` follows from the
+        machine, and `route` tells why.
+
+        Raises:
+            DeviceError: the wanted device cannot serve; another one is never taken instead.
+            ConfigError: the model does not fit in memory.
         """
         options = HubOptions(revision, cache_dir, local_files_only, token)
-        return cls(*_load(name_or_folder, recipe, dtype, device_map, options))
+        config = _settings(dtype, device_map)
+        model, processor, decision = _load(name_or_folder, recipe, config, options)
+        vlm = cls(model, processor)
+        vlm.route = decision
+        return vlm
 
     @classmethod
     def from_config(cls, name_or_folder: str | Path, config: UnifiedConfig) -> Qwen3VLInference:
@@ -86,21 +101,16 @@ class Qwen3VLInference:
         Threads and kernels are those of the whole process.
 
         Raises:
+            DeviceError: the wanted device cannot serve; another one is never taken instead.
             ConfigError: what is set contradicts itself, the machine or the model; all at once.
         """
-        machine = machine_specs(probe())
-        shape = find_config(str(name_or_folder))
-        plan = compile_recipe(config.optimization.recipe, shape, wanted_device(config.gpu.device))
-        check(config, machine, shape, plan.footprint(config.optimization.dtype))
-        torch.set_num_threads(config.threads_on(machine))
+        recipe = config.optimization.recipe
+        folder, plan, decision = _decide(name_or_folder, recipe, config, HubOptions())
+        torch.set_num_threads(decision.threads.count)
         if config.cpu.kernels is not None:
             native.force(config.cpu.kernels)
-        vlm = cls.from_pretrained(
-            name_or_folder,
-            recipe=plan.steps,
-            dtype=config.optimization.dtype,
-            device_map=plan.device,
-        )
+        vlm = cls(*_read(name_or_folder, folder, plan, decision))
+        vlm.route = decision
         vlm.settings = vlm.settings.change(config.generation)
         vlm.engine.max_context = config.memory.max_context
         return vlm
@@ -164,34 +174,109 @@ def user_message(
     return [{"role": "user", "content": [*content, {"type": "text", "text": text}]}]
 
 
+@dataclass(frozen=True)
+class ModelFiles:
+    """What is known of a model before its weights are read."""
+
+    config: Qwen3VLConfig
+    stored: str
+    """The dtype of its files, as `stored_dtype` finds it."""
+
+    def needs(self, plan: Plan, config: UnifiedConfig = OPEN) -> Needs:
+        """What it needs with this plan."""
+        context = context_of(config)
+        dtypes = ("float32", "bfloat16", "float16")
+        sizes = {dtype: plan.footprint(dtype).with_context(context) for dtype in dtypes}
+        return Needs(self.stored, sizes)
+
+
+def find_model(name: str | Path, options: HubOptions | None = None) -> ModelFiles:
+    """The shape and format of a model by folder, hub id, `embedded`, or preset."""
+    if str(name) in PRESETS:
+        return ModelFiles(Qwen3VLConfig.preset(str(name)), OFFICIAL)
+    if str(name) == EMBEDDED:
+        return ModelFiles(Qwen3VLConfig.from_pretrained(embedded_folder()), "float32")
+    folder = resolve(name, options or HubOptions(), weights=False)
+    return ModelFiles(Qwen3VLConfig.from_pretrained(folder), stored_dtype(folder))
+
+
 def find_config(name: str) -> Qwen3VLConfig:
     """The shape of a model by folder, hub id, `embedded`, or preset."""
-    if name in PRESETS:
-        return Qwen3VLConfig.preset(name)
-    folder = embedded_folder() if name == EMBEDDED else resolve(name, weights=False)
-    return Qwen3VLConfig.from_pretrained(folder)
+    return find_model(name).config
+
+
+def _settings(dtype: Dtype, device_map: str | torch.device) -> UnifiedConfig:
+    """The config of these arguments."""
+    wanted = wanted_dtype(dtype)
+    name = "auto" if wanted is None else str(wanted).removeprefix("torch.")
+    given = {"optimization.dtype": name, "gpu.device": str(device_map)}
+    try:
+        return build(settings_from(given, "an argument"))
+    except ConfigError:
+        raise DeviceError(
+            f"device_map is {str(device_map)!r}; it can be auto, cpu, cuda, or cuda:1 and so on; "
+            "for another device of torch, load a Qwen3VLForConditionalGeneration there and pass it "
+            "with its processor"
+        ) from None
 
 
 def _load(
     name: str | Path,
     recipe: str | Sequence[Optimization],
-    dtype: Dtype,
-    device_map: str | torch.device,
+    config: UnifiedConfig,
     options: HubOptions,
-) -> tuple[Qwen3VLForConditionalGeneration, Qwen3VLProcessor]:
-    wanted_dtype(dtype)  # checked before a download
-    device = wanted_device(device_map)
+) -> tuple[Qwen3VLForConditionalGeneration, Qwen3VLProcessor, Route]:
+    """Decide and read; the threads, which are the whole process's, stay as they are."""
+    folder, plan, decision = _decide(name, recipe, config, options)
+    threads = Threads(torch.get_num_threads(), "as torch has it; from_config sets how many")
+    return *_read(name, folder, plan, decision), replace(decision, threads=threads)
+
+
+def _decide(
+    name: str | Path,
+    recipe: str | Sequence[Optimization],
+    config: UnifiedConfig,
+    options: HubOptions,
+) -> tuple[Path, Plan, Route]:
+    """The folder with the weights, the plan for them, and where they go.
+
+    First by what config.json tells, so that what cannot be is refused before a download.
+    """
+    model = find_model(name, options)
+    plan, decision = _place(model, recipe, config)
     if str(name) == EMBEDDED:
-        folder = embedded_folder()
-        config = Qwen3VLConfig.from_pretrained(folder)
-        seams = compile_recipe(recipe, config, device).seams
-        model = _embedded(config, folder, seams, dtype, device)
+        return embedded_folder(), plan, decision
+    folder = resolve(name, options)
+    stored = stored_dtype(folder)
+    if stored != model.stored:
+        plan, decision = _place(replace(model, stored=stored), recipe, config)
+    return folder, plan, decision
+
+
+def _place(
+    model: ModelFiles, recipe: str | Sequence[Optimization], config: UnifiedConfig
+) -> tuple[Plan, Route]:
+    """Decide where a model goes, and check that the recipe and the limits allow it."""
+    machine = probe(gpus=config.gpu.device != "cpu")
+    plan = compile_recipe(recipe, model.config)  # for its size; it is the same on any device
+    decision = route(machine, model.needs(plan, config), config)
+    device = decision.device.used
+    plan = compile_recipe(plan.steps, model.config, device)
+    # A system that does not tell how much memory it has is not judged by that.
+    specs = None if machine.memory.usable is None else machine_specs(machine, device)
+    check(config, specs, model.config, plan.footprint(decision.dtype.used), device)
+    return plan, decision
+
+
+def _read(
+    name: str | Path, folder: Path, plan: Plan, decision: Route
+) -> tuple[Qwen3VLForConditionalGeneration, Qwen3VLProcessor]:
+    dtype = decision.dtype.used
+    if str(name) == EMBEDDED:
+        model = _embedded(plan.config, folder, plan.seams, dtype, plan.device)
     else:
-        folder = resolve(name, options)
-        config = Qwen3VLConfig.from_pretrained(folder)
-        seams = compile_recipe(recipe, config, device).seams
         model = Qwen3VLForConditionalGeneration.from_pretrained(
-            folder, dtype=dtype, device_map=device, seams=seams
+            folder, dtype=dtype, device_map=plan.device, seams=plan.seams
         )
     return model, Qwen3VLProcessor.from_pretrained(folder)
 

@@ -17,6 +17,7 @@ from PIL import Image
 
 from qwen3_vl.api import embedded_folder
 from qwen3_vl.cli.main import main
+from qwen3_vl.hardware.device import Gpu
 from tests.support.tiny_checkpoint import with_embedded_tokens, write_checkpoint
 from tests.support.tiny_models import CONFIGS, random_model
 
@@ -76,6 +77,40 @@ def test_run_prints_the_answer_alone_on_stdout(qwen3_vl: Command, tmp_path: Path
     assert "5 answer tokens" in first.stderr
     assert "ended by length" in first.stderr
     assert "answer tokens" not in second.stderr
+    assert "device cpu (" in first.stderr
+    assert "dtype float32 (the files' own format), threads " in first.stderr
+    assert "dtype" not in second.stderr
+
+
+def test_run_says_why_a_gpu_that_is_there_is_not_used(
+    qwen3_vl: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pascal = Gpu(0, "GTX 1050", (6, 1), 2**31, 2**31, obstacle="torch has no kernels for it")
+    monkeypatch.setattr("qwen3_vl.hardware.probe.read_gpus", lambda: (pascal,))
+    asked = ("run", "-m", "embedded", "Hi", "--max-new-tokens", "1")
+    for extra in ((), ("--stats",)):
+        done = qwen3_vl(*asked, *extra)
+        assert done.returncode == 0, done.stderr
+        first, *others = done.stderr.splitlines()
+        assert first.startswith("on cpu: ")
+        assert first.endswith("; not cuda:0, because torch has no kernels for it")
+        assert all("cuda" not in line for line in others)
+    assert qwen3_vl(*asked, "--device", "cpu").stderr == ""
+    refused = qwen3_vl(*asked, "--device", "cuda")
+    assert refused.returncode == 2
+    told = "error: cuda:0 cannot serve, because torch has no kernels for it; take auto or cpu\n"
+    assert refused.stderr == told
+
+
+def test_a_recipe_that_the_gpu_cannot_serve_is_refused(
+    qwen3_vl: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pascal = Gpu(0, "GTX 1050", (6, 1), 2**31, 2**31)
+    monkeypatch.setattr("qwen3_vl.hardware.probe.read_gpus", lambda: (pascal,))
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda _: (6, 1))
+    done = qwen3_vl("run", "-m", "embedded", "Hi", "--recipe", "flash_attention_2")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: flash_attention_2 needs a GPU of compute capability 8.0")
 
 
 def test_a_single_token_has_no_speed(qwen3_vl: Command) -> None:
@@ -138,7 +173,7 @@ def test_brackets_in_a_name_are_no_markup(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="/dev/full is not there")
 @pytest.mark.parametrize(
-    "command", ["run -m embedded Hi --max-new-tokens 8", "inspect model 2b-instruct"]
+    "command", ["run -m embedded Hi --max-new-tokens 8 --device cpu", "inspect model 2b-instruct"]
 )
 @pytest.mark.parametrize("stdout", ["> /dev/full", ">&-", "| true"])
 def test_a_stdout_that_takes_nothing_gives_no_traceback(command: str, stdout: str) -> None:

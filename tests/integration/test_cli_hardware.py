@@ -34,7 +34,7 @@ def test_it_tells_the_machine_the_kernels_and_the_decision(hardware: Hardware) -
     for what in ("instruction sets", "memory", "disk", "CPU kernels", "dtype", "threads"):
         assert what in out
     assert native.report().partition(": ")[2] in out
-    assert "2,127,532,032 parameters" in out
+    assert "2,127,532,032 parameters, stored as bfloat16" in out
     assert "not measured" in out
 
 
@@ -53,6 +53,7 @@ def test_json_holds_the_records(hardware: Hardware) -> None:
     assert told["machine"]["memory"]["total"] > 0
     assert told["route"]["device"]["wanted"] == "auto"
     assert told["route"]["device"]["why"]
+    assert told["route"]["dtype"]["used"] == "float32"  # as the embedded model is
     assert told["route"]["threads"]["count"] >= 1
     assert told["kernels"] == native.report()
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
+
+if TYPE_CHECKING:
+    from qwen3_vl.config.recipe import Step
 
 inspect = typer.Typer(help="Look at a model, or at this machine.", no_args_is_help=True)
 
@@ -69,16 +72,17 @@ def hardware(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """What this machine has, and how a model would best run on it."""
-    from qwen3_vl.api import find_config
+    from qwen3_vl.api import find_model
     from qwen3_vl.hardware.probe import probe
     from qwen3_vl.hardware.report import describe
     from qwen3_vl.hardware.routing import route
     from qwen3_vl.models.anatomy import Anatomy
     from qwen3_vl.ops import native
+    from qwen3_vl.recipes import compile_recipe
 
-    parameters = Anatomy.of(find_config(model)).parameters
+    files = find_model(model)
     machine = probe(path, measure)
-    decision = route(machine, parameters)
+    decision = route(machine, files.needs(compile_recipe("", files.config)))
     if as_json:
         records = {"machine": asdict(machine), "route": asdict(decision)}
         typer.echo(json.dumps(records | {"kernels": native.report()}, indent=2))
@@ -90,7 +94,8 @@ def hardware(
     kernels = native.report().partition(": ")
     table.add_row(kernels[0], kernels[2])
     table.add_section()
-    table.add_row(escape(f"for {model}"), f"{parameters:,} parameters")
+    parameters = Anatomy.of(files.config).parameters
+    table.add_row(escape(f"for {model}"), f"{parameters:,} parameters, stored as {files.stored}")
     table.add_row("device", Text(str(decision.device)))
     table.add_row("dtype", Text(str(decision.dtype)))
     table.add_row("threads", Text(str(decision.threads)))
@@ -127,3 +132,54 @@ def plan(
         f"weights: {after.weights / 1e9:.2f} GB (plain: {before.weights / 1e9:.2f} GB); "
         f"cache: at most {after.cache_per_token / 1024:.0f} KiB a token"
     )
+
+
+@inspect.command()
+def recipe(
+    text: Annotated[str, typer.Argument(metavar="RECIPE", help="Techniques, joined with |.")],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="The model to check it for, as in 'inspect model'.")
+    ] = "2b-instruct",
+) -> None:
+    """What a recipe is, step by step: settings, seams, promises, and what the whole promises."""
+    from qwen3_vl.api import find_config
+    from qwen3_vl.config.recipe import parse
+    from qwen3_vl.plan import keeps_answers, questions
+    from qwen3_vl.plugins import promise
+    from qwen3_vl.recipes import build, compile_recipe, find
+
+    plan = compile_recipe("", find_config(model))
+    table = Table(show_header=False, title=escape(f"{model}: {text or 'plain'}"))
+    changing: list[str] = []
+    for step in parse(text):
+        technique, built = find(step.name), build(step)
+        after = plan.then(built)
+        seams = [answer.seam for answer in after.answers[len(plan.answers) :]]
+        table.add_section()
+        table.add_row("technique", Text(step.name, style="bold"))
+        table.add_row("settings", Text(_settings(step, built)))
+        table.add_row("seam", Text("\n".join(f"{seam}: {questions()[seam]}" for seam in seams)))
+        table.add_row("promise", Text(promise(technique)))
+        table.add_row("gives", Text(technique.card["Gives"]))
+        table.add_row("costs", Text(technique.card["Costs"]))
+        if not keeps_answers(built):
+            changing.append(step.name)
+        plan = after
+    console = Console()
+    if plan.steps:
+        console.print(table)
+    names = ", ".join(dict.fromkeys(changing))
+    whole = f"not exact: answers may be changed by {names}" if names else "exact: the same answers"
+    console.print(Text(f"the whole: {whole}"), soft_wrap=True)
+
+
+def _settings(step: Step, built: Any) -> str:
+    """All settings of a step as a recipe writes them, those marked that it gives."""
+    from qwen3_vl.config.recipe import written
+
+    lines = (
+        f"{one.name}={written(getattr(built, one.name))}"
+        f"{' (given)' if one.name in step.settings else ''}"
+        for one in fields(built)
+    )
+    return "\n".join(lines) or "there are none"

@@ -8,7 +8,7 @@ import time
 import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -21,6 +21,9 @@ from qwen3_vl.config.origins import build, settings_from
 from qwen3_vl.config.presets import AUTO
 from qwen3_vl.config.runtime import UnifiedConfig
 from qwen3_vl.config.sources import gather
+
+if TYPE_CHECKING:
+    from qwen3_vl.hardware.routing import Route
 
 _ModelOption = typer.Option("--model", "-m", help="A folder, a hub id, or 'embedded'.")
 
@@ -67,7 +70,9 @@ def run(
     changes: Annotated[
         list[str] | None, typer.Option("--set", help="section.field=value; repeat for more.")
     ] = None,
-    stats: Annotated[bool, typer.Option(help="Print token counts and speed at the end.")] = False,
+    stats: Annotated[
+        bool, typer.Option(help="Print token counts, speed, device, dtype and threads.")
+    ] = False,
 ) -> None:
     """Ask a question about pictures and videos, or without any."""
     options = GenerationOptions(
@@ -107,6 +112,8 @@ def answer(
 
     with waiting(f"loading {model}"):
         vlm = Qwen3VLInference.from_config(model, config or UnifiedConfig())
+    if vlm.route is not None and vlm.route.device.passed_over:
+        typer.echo(f"on {vlm.route.device}", err=True)
     messages = user_message(text, images, videos)
     if system is not None:
         messages.insert(0, {"role": "system", "content": system})
@@ -128,6 +135,18 @@ def answer(
             f"{last.prompt_tokens} prompt tokens, first token after {wait:.2f} s, "
             f"{last.answer_tokens} answer tokens at {speed}, ended by {last.finish_reason}"
         )
+        if vlm.route is not None:
+            typer.echo(_ran(vlm.route), err=True)
+
+
+def _ran(route: Route) -> str:
+    """Where and how it ran, and why; what was passed over is told when the model is loaded."""
+    device, dtype, threads = route.device, route.dtype, route.threads
+    passed_over = "".join(f"; {reason}" for reason in dtype.passed_over)
+    return (
+        f"device {device.used} ({device.why}), dtype {dtype.used} ({dtype.why}{passed_over}), "
+        f"threads {threads.count} ({threads.why})"
+    )
 
 
 def _config(

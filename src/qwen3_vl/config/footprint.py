@@ -1,14 +1,25 @@
-"""How much memory a model of some shape takes, counted without building it."""
+"""How much memory a model of some shape takes, and in which format its files are.
+
+Counted and looked up without building it, or reading a weight.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
 
 from qwen3_vl.config.model import Qwen3VLConfig, TextConfig, VisionConfig
+from qwen3_vl.config.reading import read_object
 
 BYTES: Mapping[str, int] = {"auto": 2, "float32": 4, "bfloat16": 2, "float16": 2}
 """Of one number; auto is the format of the files, which for official checkpoints is bfloat16."""
+
+OFFICIAL = "bfloat16"
+"""The format of the official checkpoints."""
+_HEADERS: Mapping[str, str] = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
 
 @dataclass(frozen=True)
@@ -38,6 +49,38 @@ def parameters(model: Qwen3VLConfig) -> int:
     tables = text.vocab_size * text.hidden_size * (1 if model.tie_word_embeddings else 2)
     layers = sum(_decoder_layer(text, layer) for layer in range(text.num_hidden_layers))
     return tables + layers + text.hidden_size + _vision(model.vision_config)
+
+
+def stored_dtype(folder: Path) -> str:
+    """The format of a model's files, of several the one that holds them all without loss.
+
+    The headers of the weights tell it. Where these are not downloaded yet, config.json does, or
+    else it is that of the official checkpoints.
+    """
+    found = {dtype for path in folder.glob("*.safetensors") for dtype in _header(path)}
+    if len(found) > 1:
+        return "float32"
+    return found.pop() if found else _announced(folder)
+
+
+def _header(path: Path) -> set[str]:
+    """The formats in one file; those that no model can be in are left to the loader."""
+    try:
+        with safe_open(path, framework="np") as file:
+            names = {file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError):
+        return set()  # the loader opens it too, and tells what is wrong with it
+    return {_HEADERS[name] for name in names if name in _HEADERS}
+
+
+def _announced(folder: Path) -> str:
+    config = read_object(folder / "config.json")
+    text = config.get("text_config")
+    for section in (config, text if isinstance(text, dict) else {}):
+        for key in ("dtype", "torch_dtype"):
+            if section.get(key) in _HEADERS.values():
+                return section[key]
+    return OFFICIAL
 
 
 def cache_numbers(model: Qwen3VLConfig) -> int:

@@ -1,6 +1,6 @@
 """The flat dictionaries of older versions, such as {"gpu_memory": 4, "use_flash_attention": true}.
 
-`_PLACES` and `_SWITCHES` tell where each old key went; a key that is in neither is an error.
+`_PLACES` and `SWITCHES` tell where each old key went; a key that is in neither is an error.
 """
 
 from __future__ import annotations
@@ -29,24 +29,30 @@ _PLACES: Mapping[str, str] = {
     "top_p": "generation.top_p",
     "repetition_penalty": "generation.repetition_penalty",
 }
-# Each was on or off, and is now a step of the recipe or none.
-_SWITCHES: Mapping[str, str] = {
+SWITCHES: Mapping[str, str] = {
     "use_flash_attention": "flash_attention_2",
     "use_memory_efficient_attention": "memory_efficient_attention",
     "use_sliding_window": "sliding_window",
+    "use_sparse_attention": "block_sparse_attention",
+    "use_token_merging": "cross_modal_token_merging",
+    "use_adaptive_depth": "adaptive_depth",
+    "use_heavy_hitter": "heavy_hitter",
+    "use_kv_quantization": "quantized_kv",
+    "use_weight_quantization": "weight_int8",
 }
+"""Each was on or off, and is now a step of the recipe or none."""
 
 
 def read_legacy(old: Mapping[str, Any]) -> Settings:
     """The settings that an old flat dictionary stands for."""
-    refuse_unknown(old, _PLACES.keys() | _SWITCHES.keys(), "old config: ")
+    refuse_unknown(old, _PLACES.keys() | SWITCHES.keys(), "old config: ")
     settings: Settings = {}
     for key in old.keys() & _PLACES.keys():
         path = _PLACES[key]
         if path in settings:
             raise ConfigError(f"old config: {key} and {settings[path].origin} say the same twice")
         settings[path] = Setting(_value(key, old[key]), f"old key {key}")
-    recipe = [name for key, name in _SWITCHES.items() if _is_on(key, old.get(key, False))]
+    recipe = [name for key, name in SWITCHES.items() if _is_on(key, old.get(key, False))]
     if recipe:
         settings["optimization.recipe"] = Setting("|".join(recipe), "old keys use_…")
     return settings

@@ -14,6 +14,22 @@ from qwen3_vl.errors import ConfigError
 GIGABYTE = 2**30
 """As memory is sold: a machine "with 8 GB" has this many times 8."""
 
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """Who computes in a format of 16 bits; elsewhere it is far slower than float32."""
+
+    sets: tuple[str, ...]
+    """Instruction sets, any of which does."""
+    capability: tuple[int, int]
+    """The CUDA compute capability from which on GPUs do."""
+
+
+ARITHMETIC: Mapping[str, Arithmetic] = {
+    "bfloat16": Arithmetic(("amx_bf16", "avx512_bf16", "bf16"), (8, 0)),
+    "float16": Arithmetic(("avx512_fp16", "fp16"), (7, 0)),
+}
+
 _PLAIN = {"cpu_cores": 1, "memory_gb": GIGABYTE, "gpu_memory": GIGABYTE}
 
 
@@ -24,7 +40,7 @@ class MachineSpecs:
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
 
     cpu_cores: int
-    """Physical cores."""
+    """Fast cores that may compute, within the share of time that control groups grant."""
     memory_bytes: int
     gpu_bytes: int = 0
     """Memory of the graphics card; 0 where there is none that torch can use."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from qwen3_vl.config.footprint import Footprint, parameters
-from qwen3_vl.config.machine import MachineSpecs
+from qwen3_vl.config.machine import ARITHMETIC, MachineSpecs
 from qwen3_vl.config.model import Qwen3VLConfig
 from qwen3_vl.config.origins import Settings, build, settings_from
 from qwen3_vl.config.runtime import UnifiedConfig
@@ -24,7 +24,6 @@ _WORTHWHILE = 4096
 """With a shorter context than this a format does not count as one that fits."""
 _SHARE = 0.8
 """Of the memory for weights and cache; the rest is for passes over the model and other programs."""
-_BFLOAT16_UNITS = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ PRESETS: Mapping[str, Preset] = {
         },
     ),
     "aggressive": Preset(
-        "also half of the bits of the cache, and contexts above 8192 tokens",
+        "exact weights and cache, rounded to 8 and 4 bits, and contexts above 8192 tokens",
         {
             "optimization.recipe": "weight_int8|quantized_kv(bits=4)",
             "memory.max_context": 8192,
@@ -121,10 +120,13 @@ def _ways(machine: MachineSpecs, model: Qwen3VLConfig) -> Iterator[_Way]:
     """The ways, the best first: exact before rounded, GPU before CPU, fast before slow."""
     stored, full = Footprint.of(model), Footprint.of(model, "float32")
     gpu, memory = machine.gpu_bytes, machine.memory_bytes
-    if (machine.gpu_capability or (0, 0)) >= (8, 0):
+    bfloat16 = ARITHMETIC["bfloat16"]
+    if (machine.gpu_capability or (0, 0)) >= bfloat16.capability:
         yield _Way("cuda", gpu, stored)
     yield _Way("cuda", gpu, full, "float32")
-    if _BFLOAT16_UNITS.isdisjoint(machine.isa):  # then float32 is faster, if there is room for it
+    if set(bfloat16.sets).isdisjoint(
+        machine.isa
+    ):  # then float32 is faster, if there is room for it
         yield _Way("cpu", memory, full, "float32")
     yield _Way("cpu", memory, stored)
     rounded = Footprint(parameters(model), stored.cache_per_token // 2)

@@ -40,7 +40,7 @@ class CPUConfig(_Section):
     """How the processor is used."""
 
     threads: int | None = Field(default=None, ge=1)
-    """Threads that compute; null: one for each physical core."""
+    """Threads that compute; null: one for each fast core, at most what control groups grant."""
     kernels: Literal["avx512", "avx2", "neon", "scalar"] | None = None
     """Variant of the compiled kernels, as `QWEN3_VL_CPU` forces it; null: the fastest."""
 
@@ -49,7 +49,7 @@ class GPUConfig(_Section):
     """Whether and how a graphics card is used."""
 
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")
-    """Where the model lives: cpu, cuda, cuda:1, …; auto: the GPU if torch can use one."""
+    """Where the model lives: cpu, cuda, cuda:1, …; auto: the GPU if one can hold the model."""
     max_bytes: ByteSize | None = Field(default=None, gt=0)
     """Most memory of the GPU for weights and cache together; null: all that is there."""
 
@@ -67,7 +67,8 @@ class OptimizationConfig(_Section):
     recipe: str = ""
     """Techniques, such as "weight_int8|quantized_kv(bits=8)"; empty: the plain, exact model."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Number format of the weights; auto: as the files have them."""
+    """Number format of the weights; auto: as the files have them, or float32 where 16 bits are slow
+    and float32 fits."""
 
     @field_validator("recipe")
     @classmethod
@@ -116,8 +117,12 @@ class UnifiedConfig(_Section):
 
     def threads_on(self, machine: MachineSpecs) -> int:
         """How many threads compute there, now that it is plugged in or not."""
-        threads = self.cpu.threads or machine.cpu_cores
-        saves = machine.on_battery and self.power.on_battery == "save"
+        return self.threads_among(machine.cpu_cores, machine.on_battery)
+
+    def threads_among(self, cores: int, on_battery: bool) -> int:
+        """How many threads compute on so many cores."""
+        threads = self.cpu.threads or cores
+        saves = on_battery and self.power.on_battery == "save"
         return max(1, threads // 2) if saves else threads
 
 

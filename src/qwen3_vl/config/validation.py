@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ _KERNELS_NEED: Mapping[str, frozenset[str]] = {
     "neon": frozenset({"neon"}),
     "scalar": frozenset(),
 }
+
+_UNLIMITED = sys.maxsize
 
 
 @dataclass(frozen=True)
@@ -38,9 +41,10 @@ def check(
     machine: MachineSpecs | None = None,
     model: Qwen3VLConfig | None = None,
     footprint: Footprint | None = None,
+    device: str | None = None,
 ) -> None:
     """Raise a ConfigError that tells all `problems`, if there are any."""
-    found = problems(config, machine, model, footprint)
+    found = problems(config, machine, model, footprint, device)
     if found:
         raise ConfigError("\n".join(map(str, found)))
 
@@ -50,11 +54,13 @@ def problems(
     machine: MachineSpecs | None = None,
     model: Qwen3VLConfig | None = None,
     footprint: Footprint | None = None,
+    device: str | None = None,
 ) -> list[Problem]:
     """What contradicts itself, the machine or the model, as far as these are known.
 
     Memory is checked with the footprint. Without one, it is that of the plain model: a recipe
     changes it in ways that only its techniques know, so then the footprint has to be given.
+    `device` is where the model will live, once that is decided.
     """
     if footprint is None and model is not None and not config.optimization.recipe:
         footprint = Footprint.of(model, config.optimization.dtype)
@@ -65,8 +71,13 @@ def problems(
     if model is not None:
         found += _in_the_model(config, model)
     if footprint is not None:
-        found += _in_memory(config, machine, footprint)
+        found += _in_memory(config, machine, footprint, device)
     return found
+
+
+def context_of(config: UnifiedConfig) -> int:
+    """How many tokens there has to be room for: the longest context, or at least an answer."""
+    return config.memory.max_context or _answer(config)
 
 
 def _within_itself(config: UnifiedConfig) -> Iterator[Problem]:
@@ -133,7 +144,7 @@ def _in_the_model(config: UnifiedConfig, model: Qwen3VLConfig) -> Iterator[Probl
             f"is {wanted}, but the model was made for {longest}",
             f"set at most {longest}, or null for that",
         )
-    elif wanted is None and _answer(config) >= longest:
+    elif wanted is None and (config.generation.get("max_new_tokens") or 0) >= longest:
         yield Problem(
             "generation.max_new_tokens",
             f"an answer of {_answer(config)} tokens leaves no room for a prompt, because the "
@@ -143,12 +154,13 @@ def _in_the_model(config: UnifiedConfig, model: Qwen3VLConfig) -> Iterator[Probl
 
 
 def _in_memory(
-    config: UnifiedConfig, machine: MachineSpecs | None, footprint: Footprint
+    config: UnifiedConfig, machine: MachineSpecs | None, footprint: Footprint, device: str | None
 ) -> Iterator[Problem]:
-    setting, room = _room(config, machine)
-    context = config.memory.max_context or _answer(config)
+    context = context_of(config)
     need = footprint.with_context(context)
-    if room is None or need <= room:
+    places = _places(config, machine, device)
+    room, setting = max(_room(config, machine, place) for place in places)
+    if need <= room:
         return
     tokens = footprint.tokens_within(room)
     fewer = f"a shorter memory.max_context (at most {tokens}), " if tokens > 0 else ""
@@ -160,14 +172,23 @@ def _in_memory(
     )
 
 
-def _room(config: UnifiedConfig, machine: MachineSpecs | None) -> tuple[str, int | None]:
-    """The memory that the model will live in, and the setting that limits it."""
-    device, there = config.gpu.device, machine.gpu_bytes if machine else 0
-    if device.startswith("cuda") or (device == "auto" and there):
-        limits = (config.gpu.max_bytes, there or None)
-        return "gpu.max_bytes", min((x for x in limits if x is not None), default=None)
-    limits = (config.memory.max_bytes, machine.memory_bytes if machine else None)
-    return "memory.max_bytes", min((x for x in limits if x is not None), default=None)
+def _places(
+    config: UnifiedConfig, machine: MachineSpecs | None, device: str | None
+) -> tuple[str, ...]:
+    """Where the model may come to live."""
+    if device is not None or config.gpu.device != "auto":
+        return (device or config.gpu.device,)
+    return ("cuda", "cpu") if machine and machine.gpu_bytes else ("cpu",)
+
+
+def _room(config: UnifiedConfig, machine: MachineSpecs | None, device: str) -> tuple[int, str]:
+    """How much memory of a device there is, and the setting that limits it."""
+    if device.startswith("cuda"):
+        limit, there, setting = config.gpu.max_bytes, machine and machine.gpu_bytes, "gpu.max_bytes"
+    else:
+        limit, there = config.memory.max_bytes, machine and machine.memory_bytes
+        setting = "memory.max_bytes"
+    return min(limit or _UNLIMITED, there or _UNLIMITED), setting
 
 
 def _answer(config: UnifiedConfig) -> int:

@@ -19,10 +19,13 @@ def probe(
     path: Path = Path(),
     measure: bool = False,
     root: Path = Path("/"),
+    *,
+    gpus: bool = True,
 ) -> Machine:
     """Look at the machine, and at the disk that `path` lies on; `measure` takes some seconds.
 
-    `root` is where Linux's /proc and /sys are.
+    `root` is where Linux's /proc and /sys are. To look at GPUs starts CUDA on each of them, which
+    takes some of their memory; without `gpus` none is looked at.
     """
     cpu, memory = read_cpu(root), read_memory(root)
     threads = count_threads(cpu).count
@@ -30,7 +33,7 @@ def probe(
         system=f"{platform.system()} {platform.release()}",
         cpu=cpu,
         memory=memory,
-        gpus=read_gpus(),
+        gpus=read_gpus() if gpus else (),
         disk=read_disk(path, measure, root),
         power=read_power(root),
         bandwidth=measure_bandwidth(cpu, memory, threads) if measure else None,

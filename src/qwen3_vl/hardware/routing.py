@@ -1,18 +1,30 @@
-"""From a machine to a decision with its reasons: which device, which dtype, how many threads."""
+"""From a machine and what was set to a decision with its reasons: device, dtype and threads."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
+from qwen3_vl.config.footprint import OFFICIAL
+from qwen3_vl.config.machine import ARITHMETIC
+from qwen3_vl.config.runtime import UnifiedConfig
 from qwen3_vl.hardware.device import Cpu, Gpu, Machine
 from qwen3_vl.hardware.fallback import AUTO, Candidate, Choice, choose
 
 ROOM = 0.8
-"""The share of the free memory that weights may take; the rest is for cache and activations."""
+"""The share of the free memory that is filled unasked; the rest is for passes over the model."""
+OPEN = UnifiedConfig()
+"""Leaves every decision open."""
 
-_SIZES = {"float32": 4, "bfloat16": 2, "float16": 2}
-_NO_ARITHMETIC = "no arithmetic in bfloat16 was found"
-_BFLOAT16_SETS = ("amx_bf16", "avx512_bf16", "bf16")
+
+@dataclass(frozen=True)
+class Needs:
+    """What a model needs; without sizes it is one that fits anywhere."""
+
+    stored: str = OFFICIAL
+    """The dtype of its files; of several, the one that holds them all."""
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    """Bytes of its weights and cache, by dtype."""
 
 
 @dataclass(frozen=True)
@@ -33,56 +45,79 @@ class Route:
     device: Choice
     """Used is `cpu`, or `cuda:` and a number."""
     dtype: Choice
-    """Used is the name of a torch dtype: float32, bfloat16, or float16 where it was wanted."""
+    """Used is the name of a torch dtype."""
     threads: Threads
 
 
-def route(
-    machine: Machine, parameters: int | None = None, device: str = AUTO, dtype: str = AUTO
-) -> Route:
-    """Decide for a model of so many parameters; None is one that fits anywhere.
+def route(machine: Machine, needs: Needs = Needs(), config: UnifiedConfig = OPEN) -> Route:
+    """Decide what the config leaves open, for a model with these needs.
 
     Raises:
-        ConfigError: a wanted device or dtype is not one that could be.
+        DeviceError: the device that the config names cannot serve.
     """
-    where = choose_device(machine, parameters, device, dtype)
-    return Route(where, choose_dtype(machine, where, parameters, dtype), count_threads(machine.cpu))
+    device = choose_device(machine, needs, config)
+    dtype = choose_dtype(machine, device, needs, config)
+    return Route(device, dtype, choose_threads(machine, config))
 
 
-def choose_device(
-    machine: Machine, parameters: int | None = None, wanted: str = AUTO, dtype: str = AUTO
-) -> Choice:
-    """The GPU with the most free memory, if it can hold the weights, else the CPU."""
-    gpus = sorted(machine.gpus, key=lambda gpu: gpu.free or 0, reverse=True)
-    candidates = [_gpu_candidate(gpu, parameters, dtype) for gpu in gpus]
-    if wanted == "cuda" and candidates:
-        wanted = next((one.name for one in candidates if one.obstacle is None), candidates[0].name)
-    if not candidates:
-        candidates = [Candidate("cuda", "an NVIDIA GPU", "no NVIDIA GPU was found")]
-    if wanted.startswith("cuda:") and wanted not in (one.name for one in candidates):
-        candidates.append(Candidate(wanted, "an NVIDIA GPU", "there is no such GPU"))
-    return choose(wanted, [*candidates, Candidate("cpu", machine.cpu.model or "the CPU")])
+def choose_device(machine: Machine, needs: Needs = Needs(), config: UnifiedConfig = OPEN) -> Choice:
+    """The GPU with the most free memory, if it can hold the model, else the CPU.
+
+    One that is named may be filled to the last byte.
+    """
+    wanted = config.gpu.device
+    candidates = [_gpu_candidate(gpu, needs, config) for gpu in ranked(machine.gpus)]
+    if wanted.startswith("cuda") and not any(one.is_a(wanted) for one in candidates):
+        missing = "there is no such GPU" if candidates else "no NVIDIA GPU was found"
+        candidates.append(Candidate(wanted, "an NVIDIA GPU", missing))
+    cpu = machine.cpu.model or "the CPU"
+    if wanted == AUTO and not candidates:
+        cpu += "; no NVIDIA GPU was found"
+    return choose(wanted, [*candidates, Candidate("cpu", cpu)])
 
 
 def choose_dtype(
-    machine: Machine, device: Choice, parameters: int | None = None, wanted: str = AUTO
+    machine: Machine,
+    device: Choice,
+    needs: Needs = Needs(),
+    config: UnifiedConfig = OPEN,
 ) -> Choice:
-    """Bfloat16 where there is arithmetic for it, else float32 if it fits in memory.
+    """The files' own format, or float32 if 16 bits are slow there and float32 fits.
 
-    Bfloat16 can always serve: weights in the files' own format stay mapped and need no room, even
-    though a model larger than the memory is then read from the disk again and again. Float16 is
-    never chosen, because its range is narrow; it can be wanted.
+    To widen is exact; a narrower format is never chosen, but can be wanted. The files' own can
+    always serve: on a CPU its weights stay mapped, though a model larger than the memory is then
+    read from the disk again and again.
     """
-    gpu = next((gpu for gpu in machine.gpus if _name(gpu) == device.used), None)
-    free = machine.memory.available if gpu is None else gpu.free
-    arithmetic = _bfloat16_arithmetic(machine.cpu if gpu is None else gpu)
-    full = Candidate("float32", "exact", _too_large(parameters, "float32", free))
-    half = Candidate("bfloat16", f"half the memory; {arithmetic or _NO_ARITHMETIC}")
-    narrow = Candidate("float16", "half the memory; a narrow range of numbers")
-    if arithmetic is not None:
-        return choose(wanted, [half, full, narrow])
-    full = replace(full, merit=f"exact; {_NO_ARITHMETIC}, and float32 fits")
-    return choose(wanted, [full, half, narrow])
+    gpu = next((gpu for gpu in machine.gpus if name_of(gpu) == device.used), None)
+    room = _cpu_room(machine, config) if gpu is None else _gpu_room(gpu, config)
+    wanted = config.optimization.dtype
+    dtype = needs.stored if wanted == AUTO else wanted
+    merit = "the files' own format" if wanted == AUTO else "as wanted"
+    if wanted not in (AUTO, needs.stored) and (lack := room.lack(needs, wanted, 1)):
+        merit += f", although {lack}"
+    if dtype not in ARITHMETIC:
+        return Choice(wanted, dtype, merit)
+    if found := _arithmetic(gpu or machine.cpu, dtype):
+        return Choice(wanted, dtype, f"{merit}; {found}")
+    missing = f"no arithmetic in {dtype} was found"
+    full = f"exact; {missing}, and float32 fits"
+    return choose(
+        wanted,
+        [
+            Candidate("float32", full, room.lack(needs, "float32", ROOM)),
+            Candidate(dtype, f"{merit}; slow, because {missing}"),
+        ],
+    )
+
+
+def choose_threads(machine: Machine, config: UnifiedConfig = OPEN) -> Threads:
+    """As many as the config says, or one for each core that counts; half of them to save power."""
+    cores = count_threads(machine.cpu)
+    count = config.threads_among(cores.count, machine.power.on_mains is False)
+    why = "as cpu.threads says" if config.cpu.threads else cores.why
+    if count < (config.cpu.threads or cores.count):
+        why += "; half of them on battery, as power.on_battery says"
+    return Threads(count, why)
 
 
 def count_threads(cpu: Cpu) -> Threads:
@@ -104,33 +139,63 @@ def count_threads(cpu: Cpu) -> Threads:
     return Threads(count, why)
 
 
-def _name(gpu: Gpu) -> str:
+def ranked(gpus: Sequence[Gpu]) -> list[Gpu]:
+    """The GPUs, the one with the most free memory first."""
+    return sorted(gpus, key=lambda gpu: gpu.free or 0, reverse=True)
+
+
+def name_of(gpu: Gpu) -> str:
+    """Its name in torch."""
     return f"cuda:{gpu.index}"
 
 
-def _gpu_candidate(gpu: Gpu, parameters: int | None, dtype: str) -> Candidate:
-    """A GPU, judged with the smallest dtype that may be chosen on it."""
-    smallest = "bfloat16" if dtype == AUTO else dtype
-    obstacle = gpu.obstacle or _too_large(parameters, smallest, gpu.free)
-    return Candidate(_name(gpu), gpu.name, obstacle)
+@dataclass(frozen=True)
+class _Room:
+    """What a model may fill of the memory of a device."""
 
+    free: int | None
+    setting: str
+    limit: int | None
 
-def _too_large(parameters: int | None, dtype: str, free: int | None) -> str | None:
-    """Say why the weights do not fit; None if they do, or if nobody knows."""
-    if parameters is None or free is None or parameters * _SIZES.get(dtype, 4) <= ROOM * free:
+    def lack(self, needs: Needs, dtype: str, share: float) -> str | None:
+        """Say why the model does not fit in this share; None if it does, or if nobody knows."""
+        size = needs.sizes.get(dtype)
+        if size is None:
+            return None
+        what = f"weights and cache of {size / 1e9:.1f} GB in {dtype}"
+        if self.limit is not None and size > self.limit:
+            return f"{what} are more than the {self.limit / 1e9:.1f} GB of {self.setting}"
+        if self.free is not None and size > share * self.free:
+            part = "" if share == 1 else f"{share:.0%} of "
+            return f"{what} do not fit in {part}the {self.free / 1e9:.1f} GB that are free"
         return None
-    needed = parameters * _SIZES.get(dtype, 4)
-    return (
-        f"weights of {needed / 1e9:.1f} GB in {dtype} do not fit in {ROOM:.0%} of the "
-        f"{free / 1e9:.1f} GB that are free"
-    )
 
 
-def _bfloat16_arithmetic(unit: Cpu | Gpu) -> str | None:
-    """Name the arithmetic in bfloat16; None if there is none, or if nobody knows."""
+def _gpu_room(gpu: Gpu, config: UnifiedConfig) -> _Room:
+    return _Room(gpu.free, "gpu.max_bytes", config.gpu.max_bytes)
+
+
+def _cpu_room(machine: Machine, config: UnifiedConfig) -> _Room:
+    return _Room(machine.memory.available, "memory.max_bytes", config.memory.max_bytes)
+
+
+def _gpu_candidate(gpu: Gpu, needs: Needs, config: UnifiedConfig) -> Candidate:
+    """A GPU, judged with the smallest dtype that may be chosen on it."""
+    wanted = config.optimization.dtype
+    smallest = needs.stored if wanted == AUTO else wanted
+    is_open = config.gpu.device == AUTO
+    lack = _gpu_room(gpu, config).lack(needs, smallest, ROOM if is_open else 1)
+    if lack and not is_open:
+        lack += " (a recipe or a lower memory.max_context takes less)"
+    return Candidate(name_of(gpu), gpu.name, gpu.obstacle or lack)
+
+
+def _arithmetic(unit: Cpu | Gpu, dtype: str) -> str | None:
+    """Name the arithmetic in a format of 16 bits; None if there is none, or if nobody knows."""
+    needed = ARITHMETIC[dtype]
     if isinstance(unit, Gpu):
-        if unit.capability is None or unit.capability < (8, 0):
+        if unit.capability is None or unit.capability < needed.capability:
             return None
         return f"a GPU of capability {unit.capability[0]}.{unit.capability[1]} computes in it"
-    found = [name for name in _BFLOAT16_SETS if name in (unit.instructions or ())]
+    found = [name for name in needed.sets if name in (unit.instructions or ())]
     return f"the CPU computes in it ({', '.join(found)})" if found else None

@@ -5,20 +5,25 @@ from __future__ import annotations
 from qwen3_vl.config.machine import MachineSpecs
 from qwen3_vl.errors import DeviceError
 from qwen3_vl.hardware.device import Machine
+from qwen3_vl.hardware.routing import count_threads, name_of, ranked
 
 
-def machine_specs(machine: Machine) -> MachineSpecs:
-    """The specs of a probed machine; a GPU that torch cannot use is no GPU."""
-    cores = machine.cpu.allowed_cores or machine.cpu.physical or machine.cpu.logical
+def machine_specs(machine: Machine, device: str | None = None) -> MachineSpecs:
+    """The specs of a probed machine; a GPU that torch cannot use is no GPU.
+
+    Of several it is the one of this name, or the one with the most free memory.
+    """
     memory = machine.memory.usable
-    if cores is None or memory is None:
+    if memory is None:
         raise DeviceError(
-            "this system does not tell how many cores or how much memory it has; "
+            "this system does not tell how much memory it has; "
             "give the specs yourself: MachineSpecs(cpu_cores=…, memory_bytes=…)"
         )
-    gpu = next((gpu for gpu in machine.gpus if gpu.obstacle is None), None)
+    gpus = [gpu for gpu in ranked(machine.gpus) if gpu.obstacle is None]
+    gpus.sort(key=lambda gpu: name_of(gpu) != device)
+    gpu = gpus[0] if gpus else None
     return MachineSpecs(
-        cpu_cores=cores,
+        cpu_cores=count_threads(machine.cpu).count,
         memory_bytes=memory,
         gpu_bytes=(gpu.total or 0) if gpu else 0,
         gpu_capability=gpu.capability if gpu else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -84,11 +85,30 @@ def test_weights_that_do_not_fit_leave_no_context() -> None:
     assert "at most" not in problem.remedy
 
 
-@pytest.mark.parametrize(("device", "places"), [("auto", 1), ("cuda:0", 1), ("cpu", 0)])
-def test_the_memory_is_that_of_the_device(device: str, places: int) -> None:
+@pytest.mark.parametrize(
+    ("device", "decided", "places"),
+    [
+        ("cuda:0", None, 1),
+        ("cpu", None, 0),
+        ("auto", None, 0),
+        ("auto", "cuda:0", 1),
+        ("auto", "cpu", 0),
+    ],
+)
+def test_the_memory_is_that_of_the_device(device: str, decided: str | None, places: int) -> None:
     """4 GiB on the GPU are too few for the weights, 8 GiB of memory are not."""
-    found = problems(config(gpu__device=device), WITH_GPU, MODEL)
+    found = problems(config(gpu__device=device), WITH_GPU, MODEL, device=decided)
     assert [problem.setting for problem in found] == ["gpu.max_bytes"] * places
+
+
+def test_auto_is_refused_where_no_device_has_room() -> None:
+    (problem,) = problems(config(memory__max_bytes="3 GB"), WITH_GPU, MODEL)
+    assert problem.wrong.endswith("there are 4.3 GB")  # the GPU has the more
+
+
+def test_a_short_context_is_no_problem_of_an_answer_that_nobody_set() -> None:
+    short = MODEL.replace(text_config=replace(MODEL.text_config, max_position_embeddings=512))
+    assert problems(UnifiedConfig(), model=short) == []
 
 
 def test_with_a_recipe_the_footprint_has_to_be_given() -> None:

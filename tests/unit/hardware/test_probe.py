@@ -20,7 +20,7 @@ def test_this_machine_can_be_probed_routed_described_and_written_as_json(tmp_pat
     assert machine.system
     assert machine.bandwidth is None
     assert machine.disk.reading is None
-    assert route(machine, 2_000_000_000).threads.count >= 1
+    assert route(machine).threads.count >= 1
     assert all(describe(machine).values())
     assert json.loads(json.dumps(dataclasses.asdict(machine)))["cpu"]["architecture"]
 
@@ -33,8 +33,13 @@ def test_a_machine_where_nothing_can_be_read(
     assert machine.cpu.logical is None
     assert machine.memory == Memory()
     assert machine.disk.file_system is None
-    assert route(machine, 2_000_000_000).threads.count == 1
+    assert route(machine).threads.count == 1
     assert "not readable here" in describe(machine)["CPU"]
+
+
+def test_gpus_are_left_alone_where_nobody_asks_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "read_gpus", lambda: pytest.fail("a GPU was looked at"))
+    assert probe(gpus=False).gpus == ()
 
 
 def test_measuring_uses_the_threads_that_the_model_will_use(

@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import pytest
 
+from qwen3_vl.config.runtime import UnifiedConfig
 from qwen3_vl.errors import DeviceError
-from qwen3_vl.hardware.device import Gpu
+from qwen3_vl.hardware.device import Gpu, Memory
 from qwen3_vl.hardware.probe import probe
+from qwen3_vl.hardware.routing import choose_threads, count_threads
 from qwen3_vl.hardware.specs import machine_specs
 
 
@@ -26,6 +28,24 @@ def test_a_gpu_that_torch_cannot_use_is_none() -> None:
     assert (both.gpu_bytes, both.gpu_capability) == (12 * 2**30, (8, 6))
 
 
+def test_of_several_gpus_one_is_named_or_has_the_most_free_memory() -> None:
+    small = Gpu(0, "RTX 3050", capability=(8, 6), total=2**33, free=2**32)
+    large = Gpu(1, "RTX 2080", capability=(7, 5), total=2**34, free=2**33)
+    machine = replace(probe(), gpus=(small, large))
+    assert machine_specs(machine).gpu_bytes == 2**34
+    assert machine_specs(machine, "cuda:0").gpu_bytes == 2**33
+    assert machine_specs(machine, "cpu").gpu_bytes == 2**34
+
+
+@pytest.mark.parametrize("quota", [None, 0.5, 1.0, 64.0])
+def test_cores_are_counted_as_threads_are(quota: float | None) -> None:
+    machine = probe()
+    machine = replace(machine, cpu=replace(machine.cpu, quota=quota))
+    cores = machine_specs(machine).cpu_cores
+    assert cores == count_threads(machine.cpu).count == choose_threads(machine).count
+    assert UnifiedConfig().threads_on(machine_specs(machine)) == cores
+
+
 def test_battery_counts_only_if_it_is_known() -> None:
     machine = probe()
     for on_mains, expected in ((None, False), (True, False), (False, True)):
@@ -34,7 +54,6 @@ def test_battery_counts_only_if_it_is_known() -> None:
 
 
 def test_a_machine_that_tells_nothing_is_refused() -> None:
-    machine = probe()
-    silent = replace(machine.cpu, allowed_cores=None, physical=None, logical=None)
+    machine = replace(probe(), memory=Memory())
     with pytest.raises(DeviceError, match="give the specs yourself"):
-        machine_specs(replace(machine, cpu=silent))
+        machine_specs(machine)

@@ -1,0 +1,1 @@
+"""A technique for qwen3_vl from outside: `random_eviction`."""
