@@ -7,40 +7,29 @@ print(vlm.generate_response("What is on the table?", images=["kitchen.jpg"]))
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from importlib.resources import files
+from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from qwen3_vl.config.footprint import OFFICIAL, stored_dtype
 from qwen3_vl.config.generation import GenerationConfig, GenerationOptions
-from qwen3_vl.config.model import PRESETS, Qwen3VLConfig
 from qwen3_vl.config.origins import build, settings_from
 from qwen3_vl.config.runtime import UnifiedConfig
-from qwen3_vl.config.validation import check, context_of
 from qwen3_vl.errors import ConfigError, DeviceError, InputError
-from qwen3_vl.hardware.probe import probe
-from qwen3_vl.hardware.routing import OPEN, Needs, Route, Threads, route
-from qwen3_vl.hardware.specs import machine_specs
-from qwen3_vl.hub import HubOptions, resolve
+from qwen3_vl.hardware.routing import OPEN, Route, Threads
+from qwen3_vl.hub import HubOptions
 from qwen3_vl.inference.engine import Engine
 from qwen3_vl.inference.request import Messages, Output, Request
+from qwen3_vl.loading import place
 from qwen3_vl.models.pretrained import Dtype, wanted_dtype
 from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
 from qwen3_vl.ops import native
-from qwen3_vl.plan import Optimization, Plan
+from qwen3_vl.plan import Optimization
 from qwen3_vl.processing.processor import Qwen3VLProcessor
-from qwen3_vl.recipes import compile_recipe
-from qwen3_vl.seams import Seams
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-EMBEDDED = "embedded"
-"""The name of the small model that ships inside the package."""
 
 
 class Qwen3VLInference:
@@ -57,7 +46,9 @@ class Qwen3VLInference:
         if isinstance(model, (str, Path)):
             if processor is not None:
                 raise InputError("a model given by name brings its own processor; drop one of them")
-            model, processor, self.route = _load(model, "", OPEN, HubOptions())
+            placed = place(model, "", OPEN, HubOptions())
+            model, processor = placed.read()
+            self.route = _threads_as_they_are(placed.route)
         elif processor is None:
             raise InputError("a loaded model needs its processor: pass processor=… as well")
         self.engine = Engine(model, processor)
@@ -88,10 +79,9 @@ class Qwen3VLInference:
             ConfigError: the model does not fit in memory.
         """
         options = HubOptions(revision, cache_dir, local_files_only, token)
-        config = _settings(dtype, device_map)
-        model, processor, decision = _load(name_or_folder, recipe, config, options)
-        vlm = cls(model, processor)
-        vlm.route = decision
+        placed = place(name_or_folder, recipe, _settings(dtype, device_map), options)
+        vlm = cls(*placed.read())
+        vlm.route = _threads_as_they_are(placed.route)
         return vlm
 
     @classmethod
@@ -104,13 +94,12 @@ class Qwen3VLInference:
             DeviceError: the wanted device cannot serve; another one is never taken instead.
             ConfigError: what is set contradicts itself, the machine or the model; all at once.
         """
-        recipe = config.optimization.recipe
-        folder, plan, decision = _decide(name_or_folder, recipe, config, HubOptions())
-        torch.set_num_threads(decision.threads.count)
+        placed = place(name_or_folder, config.optimization.recipe, config, HubOptions())
+        torch.set_num_threads(placed.route.threads.count)
         if config.cpu.kernels is not None:
             native.force(config.cpu.kernels)
-        vlm = cls(*_read(name_or_folder, folder, plan, decision))
-        vlm.route = decision
+        vlm = cls(*placed.read())
+        vlm.route = placed.route
         vlm.settings = vlm.settings.change(config.generation)
         vlm.engine.max_context = config.memory.max_context
         return vlm
@@ -174,37 +163,6 @@ def user_message(
     return [{"role": "user", "content": [*content, {"type": "text", "text": text}]}]
 
 
-@dataclass(frozen=True)
-class ModelFiles:
-    """What is known of a model before its weights are read."""
-
-    config: Qwen3VLConfig
-    stored: str
-    """The dtype of its files, as `stored_dtype` finds it."""
-
-    def needs(self, plan: Plan, config: UnifiedConfig = OPEN) -> Needs:
-        """What it needs with this plan."""
-        context = context_of(config)
-        dtypes = ("float32", "bfloat16", "float16")
-        sizes = {dtype: plan.footprint(dtype).with_context(context) for dtype in dtypes}
-        return Needs(self.stored, sizes)
-
-
-def find_model(name: str | Path, options: HubOptions | None = None) -> ModelFiles:
-    """The shape and format of a model by folder, hub id, `embedded`, or preset."""
-    if str(name) in PRESETS:
-        return ModelFiles(Qwen3VLConfig.preset(str(name)), OFFICIAL)
-    if str(name) == EMBEDDED:
-        return ModelFiles(Qwen3VLConfig.from_pretrained(embedded_folder()), "float32")
-    folder = resolve(name, options or HubOptions(), weights=False)
-    return ModelFiles(Qwen3VLConfig.from_pretrained(folder), stored_dtype(folder))
-
-
-def find_config(name: str) -> Qwen3VLConfig:
-    """The shape of a model by folder, hub id, `embedded`, or preset."""
-    return find_model(name).config
-
-
 def _settings(dtype: Dtype, device_map: str | torch.device) -> UnifiedConfig:
     """The config of these arguments."""
     wanted = wanted_dtype(dtype)
@@ -220,81 +178,7 @@ def _settings(dtype: Dtype, device_map: str | torch.device) -> UnifiedConfig:
         ) from None
 
 
-def _load(
-    name: str | Path,
-    recipe: str | Sequence[Optimization],
-    config: UnifiedConfig,
-    options: HubOptions,
-) -> tuple[Qwen3VLForConditionalGeneration, Qwen3VLProcessor, Route]:
-    """Decide and read; the threads, which are the whole process's, stay as they are."""
-    folder, plan, decision = _decide(name, recipe, config, options)
+def _threads_as_they_are(decision: Route) -> Route:
+    """The threads are the whole process's; who asks for a model alone does not change them."""
     threads = Threads(torch.get_num_threads(), "as torch has it; from_config sets how many")
-    return *_read(name, folder, plan, decision), replace(decision, threads=threads)
-
-
-def _decide(
-    name: str | Path,
-    recipe: str | Sequence[Optimization],
-    config: UnifiedConfig,
-    options: HubOptions,
-) -> tuple[Path, Plan, Route]:
-    """The folder with the weights, the plan for them, and where they go.
-
-    First by what config.json tells, so that what cannot be is refused before a download.
-    """
-    model = find_model(name, options)
-    plan, decision = _place(model, recipe, config)
-    if str(name) == EMBEDDED:
-        return embedded_folder(), plan, decision
-    folder = resolve(name, options)
-    stored = stored_dtype(folder)
-    if stored != model.stored:
-        plan, decision = _place(replace(model, stored=stored), recipe, config)
-    return folder, plan, decision
-
-
-def _place(
-    model: ModelFiles, recipe: str | Sequence[Optimization], config: UnifiedConfig
-) -> tuple[Plan, Route]:
-    """Decide where a model goes, and check that the recipe and the limits allow it."""
-    machine = probe(gpus=config.gpu.device != "cpu")
-    plan = compile_recipe(recipe, model.config)  # for its size; it is the same on any device
-    decision = route(machine, model.needs(plan, config), config)
-    device = decision.device.used
-    plan = compile_recipe(plan.steps, model.config, device)
-    # A system that does not tell how much memory it has is not judged by that.
-    specs = None if machine.memory.usable is None else machine_specs(machine, device)
-    check(config, specs, model.config, plan.footprint(decision.dtype.used), device)
-    return plan, decision
-
-
-def _read(
-    name: str | Path, folder: Path, plan: Plan, decision: Route
-) -> tuple[Qwen3VLForConditionalGeneration, Qwen3VLProcessor]:
-    dtype = decision.dtype.used
-    if str(name) == EMBEDDED:
-        model = _embedded(plan.config, folder, plan.seams, dtype, plan.device)
-    else:
-        model = Qwen3VLForConditionalGeneration.from_pretrained(
-            folder, dtype=dtype, device_map=plan.device, seams=plan.seams
-        )
-    return model, Qwen3VLProcessor.from_pretrained(folder)
-
-
-def _embedded(
-    config: Qwen3VLConfig, folder: Path, seams: Seams, dtype: Dtype, device: torch.device
-) -> Qwen3VLForConditionalGeneration:
-    """The model inside the package. It is not trained yet: its weights follow from a seed."""
-    plain = Qwen3VLForConditionalGeneration.random(config, seed=0)
-    plain.generation_config = GenerationConfig.from_pretrained(folder, config)
-    # Through a folder, because a technique meets the weights as they are read.
-    with TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
-        plain.save_pretrained(temporary)
-        return Qwen3VLForConditionalGeneration.from_pretrained(
-            temporary, dtype=dtype, device_map=device, seams=seams
-        )
-
-
-def embedded_folder() -> Path:
-    """Where the files of the embedded model are."""
-    return Path(str(files("qwen3_vl") / "assets" / "embedded"))
+    return replace(decision, threads=threads)

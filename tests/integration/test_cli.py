@@ -15,9 +15,9 @@ import pytest
 from huggingface_hub import constants
 from PIL import Image
 
-from qwen3_vl.api import embedded_folder
 from qwen3_vl.cli.main import main
 from qwen3_vl.hardware.device import Gpu
+from qwen3_vl.loading import embedded_folder
 from tests.support.tiny_checkpoint import with_embedded_tokens, write_checkpoint
 from tests.support.tiny_models import CONFIGS, random_model
 

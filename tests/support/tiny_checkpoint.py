@@ -6,8 +6,8 @@ import json
 import shutil
 from pathlib import Path
 
-from qwen3_vl.api import embedded_folder
 from qwen3_vl.config.model import Qwen3VLConfig
+from qwen3_vl.loading import embedded_folder
 from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
 
 

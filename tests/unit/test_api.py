@@ -185,7 +185,7 @@ def this_machine_is(monkeypatch: pytest.MonkeyPatch) -> Fake:
 
     def fake(cpu: Cpu, *gpus: Gpu, memory: int = 16 * 10**9) -> None:
         found = Machine("Linux", cpu, Memory(memory, memory), gpus, Disk("."), Power())
-        monkeypatch.setattr("qwen3_vl.api.probe", lambda **_: found)
+        monkeypatch.setattr("qwen3_vl.loading.probe", lambda **_: found)
         monkeypatch.setattr("torch.cuda.get_device_capability", lambda _: gpus[0].capability)
 
     return fake
@@ -268,7 +268,7 @@ def test_what_was_announced_before_a_download_is_checked_after_it(
     settings = json.loads((half / "config.json").read_text())
     (announced / "config.json").write_text(json.dumps(settings | {"dtype": "float32"}))
     monkeypatch.setattr(
-        "qwen3_vl.api.resolve", lambda *_, weights=True: half if weights else announced
+        "qwen3_vl.loading.resolve", lambda *_, weights=True: half if weights else announced
     )
     this_machine_is(Cpu("x86_64", "a server", allowed_cores=1, instructions=("avx512_bf16",)))
     assert Qwen3VLInference("someone/model").engine.model.dtype == torch.bfloat16
@@ -331,7 +331,7 @@ def test_a_machine_that_does_not_tell_its_memory_is_not_judged_by_it(
     half: Path, door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unknown = Machine("?", OLD_LAPTOP, Memory(), (), Disk("."), Power())
-    monkeypatch.setattr("qwen3_vl.api.probe", lambda **_: unknown)
+    monkeypatch.setattr("qwen3_vl.loading.probe", lambda **_: unknown)
     assert door(half).route is not None
 
 

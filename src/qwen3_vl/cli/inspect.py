@@ -31,7 +31,7 @@ def model(
     ],
 ) -> None:
     """Parts, parameters, and bytes of weights and of cache per token."""
-    from qwen3_vl.api import find_config
+    from qwen3_vl.loading import find_config
     from qwen3_vl.models.anatomy import Anatomy
 
     anatomy = Anatomy.of(find_config(name))
@@ -72,10 +72,10 @@ def hardware(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """What this machine has, and how a model would best run on it."""
-    from qwen3_vl.api import find_model
     from qwen3_vl.hardware.probe import probe
     from qwen3_vl.hardware.report import describe
     from qwen3_vl.hardware.routing import route
+    from qwen3_vl.loading import find_model
     from qwen3_vl.models.anatomy import Anatomy
     from qwen3_vl.ops import native
     from qwen3_vl.recipes import compile_recipe
@@ -111,9 +111,9 @@ def plan(
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
 ) -> None:
     """What a recipe does to a model, seam by seam, before a weight is read."""
-    from qwen3_vl.api import find_config
     from qwen3_vl.config.footprint import BYTES
     from qwen3_vl.errors import ConfigError
+    from qwen3_vl.loading import find_config
     from qwen3_vl.plan import questions
     from qwen3_vl.recipes import compile_recipe
 
@@ -142,8 +142,8 @@ def recipe(
     ] = "2b-instruct",
 ) -> None:
     """What a recipe is, step by step: settings, seams, promises, and what the whole promises."""
-    from qwen3_vl.api import find_config
     from qwen3_vl.config.recipe import parse
+    from qwen3_vl.loading import find_config
     from qwen3_vl.plan import keeps_answers, questions
     from qwen3_vl.plugins import promise
     from qwen3_vl.recipes import build, compile_recipe, find

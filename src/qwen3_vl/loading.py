@@ -1,0 +1,126 @@
+"""From a name and a recipe to a model in memory: found, placed, checked, and only then read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from pathlib import Path
+
+from qwen3_vl.config.footprint import OFFICIAL, stored_dtype
+from qwen3_vl.config.generation import GenerationConfig
+from qwen3_vl.config.model import PRESETS, Qwen3VLConfig
+from qwen3_vl.config.runtime import UnifiedConfig
+from qwen3_vl.config.validation import check, context_of
+from qwen3_vl.hardware.probe import probe
+from qwen3_vl.hardware.routing import OPEN, Needs, Route, route
+from qwen3_vl.hardware.specs import machine_specs
+from qwen3_vl.hub import HubOptions, resolve
+from qwen3_vl.models.pretrained import wanted_dtype
+from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
+from qwen3_vl.plan import Optimization, Plan
+from qwen3_vl.processing.processor import Qwen3VLProcessor
+from qwen3_vl.recipes import compile_recipe
+
+EMBEDDED = "embedded"
+"""The name of the small model that ships inside the package."""
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """What is known of a model before its weights are read."""
+
+    config: Qwen3VLConfig
+    stored: str
+    """The dtype of its files, as `stored_dtype` finds it."""
+
+    def needs(self, plan: Plan, config: UnifiedConfig = OPEN) -> Needs:
+        """What it needs with this plan."""
+        context = context_of(config)
+        dtypes = ("float32", "bfloat16", "float16")
+        sizes = {dtype: plan.footprint(dtype).with_context(context) for dtype in dtypes}
+        return Needs(self.stored, sizes)
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A model that fits where it is going: what is left to do is to read it."""
+
+    folder: Path
+    plan: Plan
+    route: Route
+
+    def read(self) -> tuple[Qwen3VLForConditionalGeneration, Qwen3VLProcessor]:
+        """The model with its weights, and its processor."""
+        if self.folder == embedded_folder():
+            model = _embedded(self.plan, self.route.dtype.used)
+        else:
+            model = Qwen3VLForConditionalGeneration.from_pretrained(
+                self.folder,
+                dtype=self.route.dtype.used,
+                device_map=self.plan.device,
+                seams=self.plan.seams,
+            )
+        return model, Qwen3VLProcessor.from_pretrained(self.folder)
+
+
+def find_model(name: str | Path, options: HubOptions | None = None) -> ModelFiles:
+    """The shape and format of a model by folder, hub id, `embedded`, or preset."""
+    if str(name) in PRESETS:
+        return ModelFiles(Qwen3VLConfig.preset(str(name)), OFFICIAL)
+    if str(name) == EMBEDDED:
+        return ModelFiles(Qwen3VLConfig.from_pretrained(embedded_folder()), "float32")
+    folder = resolve(name, options or HubOptions(), weights=False)
+    return ModelFiles(Qwen3VLConfig.from_pretrained(folder), stored_dtype(folder))
+
+
+def find_config(name: str) -> Qwen3VLConfig:
+    """The shape of a model by folder, hub id, `embedded`, or preset."""
+    return find_model(name).config
+
+
+def place(
+    name: str | Path,
+    recipe: str | Sequence[Optimization],
+    config: UnifiedConfig,
+    options: HubOptions,
+) -> Placed:
+    """Find a model, decide where it goes, and check that recipe and limits allow it.
+
+    First by what config.json tells, so that what cannot be is refused before a download.
+    """
+    model = find_model(name, options)
+    plan, decision = _decide(model, recipe, config)
+    if str(name) == EMBEDDED:
+        return Placed(embedded_folder(), plan, decision)
+    folder = resolve(name, options)
+    stored = stored_dtype(folder)
+    if stored != model.stored:
+        plan, decision = _decide(replace(model, stored=stored), recipe, config)
+    return Placed(folder, plan, decision)
+
+
+def embedded_folder() -> Path:
+    """Where the files of the embedded model are."""
+    return Path(str(files("qwen3_vl") / "assets" / "embedded"))
+
+
+def _decide(
+    model: ModelFiles, recipe: str | Sequence[Optimization], config: UnifiedConfig
+) -> tuple[Plan, Route]:
+    machine = probe(gpus=config.gpu.device != "cpu")
+    plan = compile_recipe(recipe, model.config)  # for its size; it is the same on any device
+    decision = route(machine, model.needs(plan, config), config)
+    device = decision.device.used
+    plan = compile_recipe(plan.steps, model.config, device)
+    # A system that does not tell how much memory it has is not judged by that.
+    specs = None if machine.memory.usable is None else machine_specs(machine, device)
+    check(config, specs, model.config, plan.footprint(decision.dtype.used), device)
+    return plan, decision
+
+
+def _embedded(plan: Plan, dtype: str) -> Qwen3VLForConditionalGeneration:
+    """The model inside the package. It is not trained yet: its weights follow from a seed."""
+    plain = Qwen3VLForConditionalGeneration.random(plan.config, seed=0)
+    plain.generation_config = GenerationConfig.from_pretrained(embedded_folder(), plan.config)
+    return plain.to(plan.device, wanted_dtype(dtype)).with_seams(plan.seams)
