@@ -4,12 +4,16 @@ Run it again after a change of the shape or the tokenizer; the results are commi
 """
 
 import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from PIL import Image, ImageDraw
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from qwen3_vl.config.model import Qwen3VLConfig, TextConfig, VisionConfig
+from qwen3_vl.processing.processor import Qwen3VLProcessor
+from qwen3_vl.training.playground import SIZES
+from qwen3_vl.validation.quality.suite import TASKS, make_item
 
 ASSETS = Path(__file__).parents[1] / "src" / "qwen3_vl" / "assets"
 SPECIAL = [
@@ -32,48 +36,45 @@ NOT_SPECIAL = [
 ]
 
 
-def tokenizer() -> Tokenizer:
-    """Bytes, and the tokens of the chat format."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    made = Tokenizer(models.BPE({letter: i for i, letter in enumerate(alphabet)}, merges=[]))
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+# Words can become one token; digits, capitals and signs never join, so each can be told apart.
+PIECES = Regex(r" ?[a-z]+|[\s\S]")
+ITEMS = 200
+"""Of each task, to learn words from."""
+
+
+def tokenizer(size: int) -> Tokenizer:
+    """Bytes, the tokens of the chat format, and as many words of the playground as have room."""
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(PIECES, "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
     made.decoder = decoders.ByteLevel()
+    added = len(SPECIAL) + len(NOT_SPECIAL)
+    trainer = trainers.BpeTrainer(
+        vocab_size=size - added,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    made.train_from_iterator(texts(), trainer)
     made.add_special_tokens([AddedToken(text, special=True) for text in SPECIAL])
     made.add_tokens([AddedToken(text, special=False) for text in NOT_SPECIAL])
     return made
 
 
-def config(tokens: Tokenizer) -> Qwen3VLConfig:
-    """The shape: everything that the large models have, small."""
-    return Qwen3VLConfig(
-        text_config=TextConfig(
-            vocab_size=288,
-            hidden_size=256,
-            intermediate_size=768,
-            num_hidden_layers=6,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            head_dim=64,
-            mrope_section=(12, 10, 10),
-            max_position_embeddings=8192,
-            eos_token_id=tokens.token_to_id("<|im_end|>"),
-            pad_token_id=tokens.token_to_id("<|endoftext|>"),
-        ),
-        vision_config=VisionConfig(
-            depth=6,
-            hidden_size=192,
-            intermediate_size=512,
-            num_heads=4,
-            out_hidden_size=256,
-            num_position_embeddings=256,
-            deepstack_visual_indexes=(1, 2, 3),
-        ),
-        image_token_id=tokens.token_to_id("<|image_pad|>"),
-        video_token_id=tokens.token_to_id("<|video_pad|>"),
-        vision_start_token_id=tokens.token_to_id("<|vision_start|>"),
-        vision_end_token_id=tokens.token_to_id("<|vision_end|>"),
-        tie_word_embeddings=True,
-    )
+def texts() -> Iterator[str]:
+    """Every word of the playground and of the chat format, each as often as any other."""
+    words = {"system", "user", "assistant"}
+    for task in TASKS:
+        for index in range(ITEMS):
+            for message in make_item(task, index, split="train").conversation:
+                content = message["content"]
+                parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+                for part in parts:
+                    words |= set(re.findall(r" ?[a-z]+", part.get("text", "")))
+    yield from sorted(words)
 
 
 def picture() -> Image.Image:
@@ -89,7 +90,8 @@ def picture() -> Image.Image:
 
 def main() -> None:
     """Write all files."""
-    tokens = tokenizer()
+    size = SIZES["tiny"]
+    tokens = tokenizer(size.text.vocab_size)
     pixels = {
         "patch_size": 16,
         "temporal_patch_size": 2,
@@ -97,20 +99,20 @@ def main() -> None:
         "image_mean": [0.5, 0.5, 0.5],
         "image_std": [0.5, 0.5, 0.5],
     }
+    # Up to the size of the pictures that it learns from; larger ones are made smaller.
     image = pixels | {
-        "size": {"shortest_edge": 65536, "longest_edge": 1048576},
+        "size": {"shortest_edge": 64 * 64, "longest_edge": 256 * 256},
         "image_processor_type": "Qwen2VLImageProcessorFast",
         "processor_class": "Qwen3VLProcessor",
     }
     video = pixels | {
-        "size": {"shortest_edge": 4096, "longest_edge": 25165824},
+        "size": {"shortest_edge": 64 * 64, "longest_edge": 16 * 256 * 256},
         "video_processor_type": "Qwen3VLVideoProcessor",
         "processor_class": "Qwen3VLProcessor",
     }
     token_names = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
     ends = [tokens.token_to_id("<|im_end|>"), tokens.token_to_id("<|endoftext|>")]
     contents = {
-        "config.json": config(tokens).to_dict(),
         "generation_config.json": {"eos_token_id": ends, "pad_token_id": ends[1]},
         "tokenizer_config.json": token_names,
         "preprocessor_config.json": image,
@@ -121,6 +123,8 @@ def main() -> None:
     for name, content in contents.items():
         (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     tokens.save(str(folder / "tokenizer.json"))
+    config = size.config(Qwen3VLProcessor.from_pretrained(folder))
+    (folder / "config.json").write_text(json.dumps(config.to_dict(), indent=2) + "\n")
     picture().save(ASSETS / "shapes.png", optimize=True)
 
 

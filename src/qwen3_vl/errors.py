@@ -6,6 +6,7 @@
     ├── PluginError           a technique breaks the contract              (TypeError)
     ├── CheckpointError       a model folder or a weight file is wrong     (OSError)
     ├── DeviceError           this machine cannot do what was asked for    (RuntimeError)
+    ├── TrainingError         a training does not get anywhere             (RuntimeError)
     ├── DependencyError       an optional package is not installed         (ImportError)
     └── InputError            what was asked of the model is wrong         (ValueError)
         ├── ImageError            a picture cannot be used
@@ -41,6 +42,10 @@ class CheckpointError(Qwen3VLError, OSError):
 
 class DeviceError(Qwen3VLError, RuntimeError):
     """This machine cannot do what was asked for."""
+
+
+class TrainingError(Qwen3VLError, RuntimeError):
+    """A training does not get anywhere."""
 
 
 class DependencyError(Qwen3VLError, ImportError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from qwen3_vl.config.model import Qwen3VLConfig
@@ -12,10 +13,11 @@ from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
 
 
 def with_embedded_tokens(config: Qwen3VLConfig) -> Qwen3VLConfig:
-    """The same shape, with the token ids that the embedded model's tokenizer gives."""
+    """The same shape, but with the tokens of the embedded model and their ids."""
     embedded = json.loads((embedded_folder() / "config.json").read_text())
     tokens = {key: value for key, value in embedded.items() if key.endswith("_token_id")}
-    return config.replace(**tokens)
+    size = embedded["text_config"]["vocab_size"]
+    return config.replace(text_config=replace(config.text_config, vocab_size=size), **tokens)
 
 
 def write_checkpoint(folder: Path, model: Qwen3VLForConditionalGeneration) -> Path:

@@ -11,9 +11,12 @@ import typer
 import qwen3_vl
 from qwen3_vl.cli.config import config
 from qwen3_vl.cli.demo import demo
+from qwen3_vl.cli.evaluate import evaluation
+from qwen3_vl.cli.harden import harden
 from qwen3_vl.cli.inspect import inspect
 from qwen3_vl.cli.optimizations import optimizations
 from qwen3_vl.cli.run import run
+from qwen3_vl.cli.train import train
 from qwen3_vl.cli.validate import validate
 from qwen3_vl.errors import Qwen3VLError
 
@@ -27,9 +30,12 @@ app = typer.Typer(
 app.command()(run)
 app.command()(demo)
 app.command()(optimizations)
+app.command()(harden)
 app.add_typer(inspect, name="inspect")
 app.add_typer(validate, name="validate")
+app.add_typer(evaluation, name="eval")
 app.add_typer(config, name="config")
+app.add_typer(train, name="train")
 
 
 def _show_version(wanted: bool) -> None:

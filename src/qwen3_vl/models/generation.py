@@ -49,7 +49,7 @@ class Decoding:
         device, seed = self._input_ids.device, self._settings.seed
         generators = [torch.Generator(device).manual_seed(seed) for _ in self._prompts]
         answers = [prompt.new_empty(0) for prompt in self._prompts]
-        score = _Score(self._model.lm_head)
+        score = Scorer(self._model.lm_head)
         open_rows = torch.ones(len(self._prompts), dtype=torch.bool)
         ids, packing, pictures = self._input_ids, self._packing, self._pictures
         positions = None  # counted from the prompt; an answer is text, whatever its ids are
@@ -109,7 +109,7 @@ class Decoding:
         return draw(logits, generator)
 
 
-class _Score:
+class Scorer:
     """The head; it does not compute twice what a token that left early has been scored with."""
 
     def __init__(self, head: nn.Module) -> None:

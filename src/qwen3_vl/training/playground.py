@@ -1,0 +1,164 @@
+"""How the playground's own models are made: their sizes, and what they learn in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+
+from qwen3_vl.config.model import Qwen3VLConfig, TextConfig, VisionConfig
+from qwen3_vl.errors import ConfigError
+from qwen3_vl.loading import embedded_folder
+from qwen3_vl.models.pretrained import wanted_device
+from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
+from qwen3_vl.processing.processor import Qwen3VLProcessor
+from qwen3_vl.training.examples import Example
+from qwen3_vl.training.trainer import Trainer, TrainingSettings
+from qwen3_vl.validation.quality.suite import TASKS, make_item
+
+_WEIGHTS: Mapping[str, float] = {
+    "count": 3.0,
+    "grammar": 0.5,
+    "grounding": 2.0,
+    "json_edit": 0.5,
+    "needle": 0.7,
+    "needle_keys": 0.4,
+    "needle_values": 0.4,
+    "ocr": 4.0,
+    "odd_one_out": 1.5,
+    "relation": 1.5,
+    "table": 1.5,
+}
+"""How often a task comes up, beside the others, which count one."""
+_SEEDS_APART = 10**9
+"""Items of one seed, which no other has."""
+_BALANCE = 0.5
+"""Between every token (0) and every answer (1) counting the same."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """A model of the playground."""
+
+    text: TextConfig
+    vision: VisionConfig
+    examples: int
+    settings: TrainingSettings
+
+    def config(self, processor: Qwen3VLProcessor) -> Qwen3VLConfig:
+        """The shape, with the ids of a tokenizer."""
+        tokenizer = processor.tokenizer
+        ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+        return Qwen3VLConfig(
+            replace(self.text, **ends),
+            self.vision,
+            image_token_id=processor.image_token_id,
+            video_token_id=processor.video_token_id,
+            vision_start_token_id=processor.vision_start_token_id,
+            vision_end_token_id=processor.vision_end_token_id,
+            tie_word_embeddings=True,
+        )
+
+
+def _text(hidden: int, inner: int, layers: int, heads: int, kv_heads: int, dim: int) -> TextConfig:
+    pairs = dim // 2
+    across = pairs * 5 // 16
+    return TextConfig(
+        vocab_size=704,
+        hidden_size=hidden,
+        intermediate_size=inner,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        head_dim=dim,
+        mrope_section=(pairs - 2 * across, across, across),
+        rope_theta=10000.0,  # with a larger one most pairs would stand still at these lengths
+        initializer_range=hidden**-0.5,
+        max_position_embeddings=8192,
+    )
+
+
+def _vision(
+    hidden: int, inner: int, depth: int, heads: int, taps: tuple[int, int, int], out: int
+) -> VisionConfig:
+    return VisionConfig(
+        depth=depth,
+        hidden_size=hidden,
+        intermediate_size=inner,
+        num_heads=heads,
+        out_hidden_size=out,
+        num_position_embeddings=256,
+        deepstack_visual_indexes=taps,
+    )
+
+
+SIZES: Mapping[str, Size] = {
+    "nano": Size(
+        _text(64, 160, 4, 4, 2, 16),
+        _vision(64, 160, 4, 2, (0, 1, 2), 64),
+        20_000,
+        TrainingSettings(learning_rate=4e-3),
+    ),
+    "tiny": Size(
+        _text(192, 512, 6, 6, 2, 32),
+        _vision(128, 384, 6, 4, (1, 3, 4), 192),
+        400_000,
+        TrainingSettings(learning_rate=1.5e-3, tokens=2048),
+    ),
+    "small": Size(
+        _text(512, 1536, 12, 8, 4, 64),
+        _vision(384, 1536, 12, 6, (2, 5, 8), 512),
+        4_000_000,
+        TrainingSettings(learning_rate=6e-4, tokens=32768, patches=65536, workers=12),
+    ),
+}
+
+
+class PlaygroundExamples:
+    """A mix of all tasks that grows harder: each index has its task, level and item."""
+
+    def __init__(self, processor: Qwen3VLProcessor, count: int, seed: int = 0) -> None:
+        self._processor = processor
+        self._count = count
+        self._seed = seed
+        self._tasks = list(TASKS)
+        self._weights = [_WEIGHTS.get(task, 1.0) for task in TASKS]
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> Example:
+        """The example of this index, always the same."""
+        random = Random(f"{self._seed}/{index}")  # noqa: S311 (nothing here is secret)
+        (task,) = random.choices(self._tasks, self._weights)
+        own = self._seed * _SEEDS_APART + index
+        item = make_item(task, own, split="train", level=self._level(index, random))
+        return Example.of(item.conversation, self._processor, balance=_BALANCE)
+
+    def _level(self, index: int, random: Random) -> float:
+        """The hardest level rises to that of the test within half of the run; half are easier."""
+        hardest = min(1.0, 0.2 + 1.6 * index / self._count)
+        return hardest if random.random() < 0.5 else random.uniform(0, hardest)
+
+
+def playground_trainer(
+    size: str, folder: Path, *, examples: int | None = None, seed: int = 0, device: str = "cpu"
+) -> Trainer:
+    """The run that makes a model of this size; in a folder where it was begun, it goes on.
+
+    Raises:
+        ConfigError: there is no such size, or the folder holds another run.
+    """
+    if size not in SIZES:
+        raise ConfigError(f"size is {size!r}; it can be {', '.join(SIZES)}")
+    processor = Qwen3VLProcessor.from_pretrained(embedded_folder())
+    model = Qwen3VLForConditionalGeneration.random(SIZES[size].config(processor), seed)
+    learned = PlaygroundExamples(processor, examples or SIZES[size].examples, seed)
+    return Trainer(model.to(wanted_device(device)), learned, folder / "run", SIZES[size].settings)
+
+
+def save_playground_model(trainer: Trainer, folder: Path) -> None:
+    """Write what the run has come to, the average of its weights, as a model that can be loaded."""
+    trainer.averaged().save_pretrained(folder)
+    Qwen3VLProcessor.from_pretrained(embedded_folder()).save_pretrained(folder)

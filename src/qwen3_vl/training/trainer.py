@@ -1,0 +1,253 @@
+"""The one trainer: AdamW with a warm-up and a cosine, a moving average, and exact resumption.
+
+A run is a folder. What it needs to go on lies there, and a run that was stopped and goes on ends
+with the same weights as one that was not.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from qwen3_vl.config.reading import read_object
+from qwen3_vl.errors import ConfigError, TrainingError
+from qwen3_vl.models.checkpoint import replacing
+from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
+from qwen3_vl.training.batches import Batch, Budget, Examples, batches
+
+_TENSORS, _STATE = "training.safetensors", "training.json"
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+_PATIENCE = 10
+"""Steps without finite gradients that are passed over; and one more for each so many steps."""
+_FREE = ("save_every", "workers")
+"""Settings that may change when a run goes on, because the weights do not depend on them."""
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How a model is trained."""
+
+    learning_rate: float = 1e-3
+    """At its highest."""
+    final_share: float = 0.05
+    """What is left of the learning rate at the end."""
+    warmup: float = 0.02
+    """The share of the run in which it rises."""
+    weight_decay: float = 0.05
+    """Of matrices; norms and biases are not pulled down."""
+    momentum: float = 0.9
+    spread: float = 0.98
+    """How slowly the average of squared gradients forgets."""
+    clip: float = 1.0
+    """The largest norm that all gradients together may have."""
+    average: float = 0.999
+    """How slowly the moving average of the weights forgets."""
+    tokens: int = 4096
+    """The most tokens of a step."""
+    patches: int = 8192
+    """The most patches of pictures of a step."""
+    save_every: float = 300.0
+    """Seconds between two saved states."""
+    workers: int = 0
+    """Processes that make examples; 0: the one that trains."""
+
+    def __post_init__(self) -> None:
+        shares = (self.final_share, self.warmup, self.momentum, self.spread, self.average)
+        if not all(0 <= share < 1 for share in shares):
+            raise ConfigError(
+                "final_share, warmup, momentum, spread and average must be from 0 to below 1"
+            )
+        if min(self.learning_rate, self.clip, self.save_every) <= 0 or self.weight_decay < 0:
+            raise ConfigError(
+                "learning_rate, clip and save_every must be above 0, weight_decay at least 0"
+            )
+        if min(self.tokens, self.patches) < 1 or self.workers < 0:
+            raise ConfigError("tokens and patches must be at least 1, workers at least 0")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run has come."""
+
+    step: int = 0
+    next_index: int = 0
+    """The first example that was not seen yet."""
+    of: int = 0
+    """How many examples there are."""
+    loss: float = math.nan
+    learning_rate: float = 0.0
+    gradient: float = 0.0
+    """The norm of all gradients together, before it was clipped."""
+    tokens: int = 0
+    """In all steps so far."""
+    skipped: int = 0
+    """Steps whose gradients were no numbers, and which changed nothing."""
+
+
+class Trainer:
+    """One run: a model, what it learns from, and the folder where its state lies."""
+
+    def __init__(
+        self,
+        model: Qwen3VLForConditionalGeneration,
+        examples: Examples,
+        folder: Path,
+        settings: TrainingSettings = TrainingSettings(),
+    ) -> None:
+        """A folder with a saved state is gone on with; the model takes its weights from there.
+
+        Parameters that need no gradient stay as they are.
+        """
+        self.model = model.train()
+        self.progress = Progress(of=len(examples))
+        self.settings = settings
+        self._examples = examples
+        self._folder = folder
+        self._trained = {name: one for name, one in model.named_parameters() if one.requires_grad}
+        self._average = {name: one.detach().clone() for name, one in self._trained.items()}
+        self._optimizer = _optimizer(self._trained, settings)
+        if (folder / _STATE).is_file():
+            self._restore()
+
+    def run(self, show: Callable[[Progress], object] = lambda _: None) -> None:
+        """Train to the end; after each step `show` is told how far it is."""
+        saved = time.monotonic()
+        for batch in self._batches():
+            self._step(batch.to(self.model.device))
+            show(self.progress)
+            if time.monotonic() - saved >= self.settings.save_every:
+                self.save()
+                saved = time.monotonic()
+        self.save()
+
+    def save(self) -> None:
+        """Write all that is needed to go on; a failure leaves what was there."""
+        tensors = {f"weight.{name}": one for name, one in self._trained.items()}
+        tensors |= {f"average.{name}": one for name, one in self._average.items()}
+        for name, one in self._trained.items():
+            moments = self._optimizer.state.get(one, {})
+            tensors |= {f"{key}.{name}": value for key, value in moments.items()}
+        tensors = {name: one.detach().cpu().contiguous() for name, one in tensors.items()}
+        state = {"progress": asdict(self.progress), "settings": asdict(self.settings)}
+        with replacing(self._folder, stale=re.compile(_TENSORS)) as fresh:
+            save_file(tensors, fresh / _TENSORS)
+            (fresh / _STATE).write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
+
+    def averaged(self) -> Qwen3VLForConditionalGeneration:
+        """The model with the moving average of its weights: what a run is for."""
+        with torch.no_grad():
+            for name, one in self._trained.items():
+                one.copy_(self._average[name])
+        return self.model.eval()
+
+    def _batches(self) -> Iterator[Batch]:
+        budget = Budget(self.settings.tokens, self.settings.patches)
+        start = self.progress.next_index
+        return batches(self._examples, budget, start, self.settings.workers)
+
+    def _step(self, batch: Batch) -> None:
+        before = self.progress
+        rate = self._learning_rate(before.next_index / max(1, before.of))
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        loss = training_loss(self.model, batch)
+        self._optimizer.zero_grad()
+        loss.backward()
+        gradient = torch.nn.utils.clip_grad_norm_(self._trained.values(), self.settings.clip)
+        finite = bool(gradient.isfinite())
+        if finite:
+            self._optimizer.step()
+            self._follow()
+        self.progress = Progress(
+            before.step + 1,
+            batch.next_index,
+            before.of,
+            float(loss.detach()),
+            rate,
+            float(gradient),
+            before.tokens + sum(batch.packing.lengths),
+            before.skipped + (not finite),
+        )
+        if self.progress.skipped > _PATIENCE + before.step // _PATIENCE:
+            raise TrainingError(
+                f"{self.progress.skipped} of {self.progress.step} steps gave no finite gradients; "
+                "lower learning_rate, raise warmup, or look for broken examples"
+            )
+
+    def _follow(self) -> None:
+        """Move the average; at first it follows closely, or it would remember the start."""
+        keep = min(self.settings.average, (1 + self.progress.step) / (10 + self.progress.step))
+        with torch.no_grad():
+            for name, one in self._trained.items():
+                self._average[name].lerp_(one, 1 - keep)
+
+    def _learning_rate(self, share: float) -> float:
+        """Up in a line, then down along a cosine."""
+        settings = self.settings
+        if share < settings.warmup:
+            return settings.learning_rate * (share / settings.warmup * 0.99 + 0.01)
+        angle = math.pi * (share - settings.warmup) / (1 - settings.warmup)
+        height = (1 + math.cos(angle)) / 2
+        return settings.learning_rate * (settings.final_share + (1 - settings.final_share) * height)
+
+    def _restore(self) -> None:
+        state = read_object(self._folder / _STATE)
+        self._check_same(state)
+        self.progress = Progress(**state["progress"])
+        tensors = load_file(self._folder / _TENSORS)
+        with torch.no_grad():
+            for name, one in self._trained.items():
+                one.copy_(tensors[f"weight.{name}"])
+                self._average[name].copy_(tensors[f"average.{name}"])
+                if f"step.{name}" in tensors:
+                    moments = {key: tensors[f"{key}.{name}"].to(one.device) for key in _MOMENTS}
+                    moments["step"] = moments["step"].cpu()
+                    self._optimizer.state[one] = moments
+
+    def _check_same(self, state: dict[str, Any]) -> None:
+        """A run that goes on with other settings would not be the run it seems to be."""
+        old, new = state["settings"], asdict(self.settings)
+        changed = [key for key in new if key not in _FREE and old.get(key) != new[key]]
+        if state["progress"]["of"] != self.progress.of:
+            changed.append("the number of examples")
+        if changed:
+            raise ConfigError(
+                f"{self._folder} holds a run with other settings: {', '.join(changed)}; "
+                "go on with the same, or begin in another folder"
+            )
+
+
+def training_loss(model: Qwen3VLForConditionalGeneration, batch: Batch) -> Tensor:
+    """The mean surprise at the tokens that count, by their weights."""
+    hidden = model.model.run(batch.ids, batch.packing, batch.pictures)
+    counted = batch.weights.nonzero().squeeze(1)
+    logits = model.lm_head(hidden[counted - 1]).float()
+    said = batch.packing.flatten(batch.ids)[counted]
+    surprise = F.cross_entropy(logits, said, reduction="none")
+    weights = batch.weights[counted]
+    return (surprise * weights).sum() / weights.sum()
+
+
+def _optimizer(trained: Mapping[str, Tensor], settings: TrainingSettings) -> torch.optim.AdamW:
+    """Matrices are pulled towards zero, norms and biases are not."""
+    groups = [
+        {"params": [one for one in trained.values() if one.ndim > 1]},
+        {"params": [one for one in trained.values() if one.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        groups,
+        lr=settings.learning_rate,
+        betas=(settings.momentum, settings.spread),
+        weight_decay=settings.weight_decay,
+    )

@@ -1,0 +1,153 @@
+"""`qwen3-vl eval quality` and `harden` as a person uses them, offline."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub import constants
+
+from qwen3_vl.cli.main import main
+from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
+from qwen3_vl.processing.processor import Qwen3VLProcessor
+from qwen3_vl.validation.quality.suite import TASKS, VERSION
+from tests.support.self_labelled import likelihood, world
+from tests.support.tiny_checkpoint import write_checkpoint
+from tests.support.tiny_models import random_model
+
+
+@dataclass(frozen=True)
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Command = Callable[..., Done]
+
+
+@pytest.fixture
+def qwen3_vl(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Command:
+    """Runs a command in this process, without a network and with an empty cache of models."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("COLUMNS", "110")
+    monkeypatch.setenv("QWEN3_VL__CPU__THREADS", "1")  # tiny models are fastest on one
+
+    def run(*arguments: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["qwen3-vl", *arguments])
+        with pytest.raises(SystemExit) as left:
+            main()
+        out, err = capsys.readouterr()
+        return Done(int(left.value.code or 0), out, err)
+
+    return run
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> str:
+    config = world().model.config
+    vision = replace(config.vision_config, patch_size=16)  # as large models have it
+    model = random_model(config.replace(vision_config=vision))
+    return str(write_checkpoint(tmp_path / "model", model))
+
+
+def test_quality_measures_tasks_and_writes_what_it_found(
+    qwen3_vl: Command, checkpoint: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib")
+    found, plot = tmp_path / "found.json", tmp_path / "found.png"
+    asked = ("eval", "quality", "-m", checkpoint, "--tasks", "colour_shape, grammar")
+    settings = ("--items", "2", "--level", "0.1", "--recipe", "weight_int8", "--device", "cpu")
+    done = qwen3_vl(*asked, *settings, "--json", str(found), "--plot", str(plot))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    for told in ("colour_shape", "grammar", "all answers", "all likelihoods", "verdict: "):
+        assert told in done.stdout, told
+    data = json.loads(found.read_text())
+    wanted = data["about"]["wanted"]
+    assert (wanted["recipe"], wanted["against"]) == ("weight_int8", "")
+    assert (wanted["suite"], wanted["items"], wanted["level"]) == (VERSION, 2, 0.1)
+    assert [record["task"] for record in data["records"]] == ["colour_shape", "grammar"] * 2
+    assert all(0 < max(record["kl"]) < 0.5 for record in data["records"])
+    assert 0 < data["weights"] < 1
+    assert plot.stat().st_size > 0
+
+
+def test_a_recipe_can_be_compared_with_another(
+    qwen3_vl: Command, checkpoint: str, tmp_path: Path
+) -> None:
+    found = tmp_path / "found.json"
+    recipe = "sliding_window(window=16)"
+    asked = ("eval", "quality", "-m", checkpoint, "--tasks", "colour_shape", "--items", "1")
+    done = qwen3_vl(*asked, "--recipe", recipe, "--against", recipe, "--json", str(found))
+    assert done.returncode == 0, done.stderr
+    (record,) = json.loads(found.read_text())["records"]
+    assert set(record["kl"]) == {0}
+    assert record["first_divergence"] is None
+
+
+def test_every_task_can_be_asked(qwen3_vl: Command, checkpoint: str, tmp_path: Path) -> None:
+    found = tmp_path / "found.json"
+    asked = ("eval", "quality", "-m", checkpoint, "--items", "1", "--level", "0")
+    done = qwen3_vl(*asked, "--json", str(found))
+    assert done.returncode == 0, done.stderr
+    data = json.loads(found.read_text())
+    assert [record["task"] for record in data["records"]] == list(TASKS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--tasks", "colour"), "there is no task 'colour'; there are: colour_shape"),
+        (("--tasks", "count,count"), "names one twice"),
+        (("--recipe", "weight_int9"), "did you mean weight_int8?"),
+        (("--against", "weight_int9"), "did you mean weight_int8?"),
+        (("--json", "nowhere/found.json"), "there is no folder nowhere"),
+        (("--json", "."), "is a folder; name a file in it"),
+        (("--plot", "found.jpg"), "must be a PNG"),
+    ],
+)
+def test_what_is_wrong_is_told_before_anything_is_loaded(
+    qwen3_vl: Command,
+    checkpoint: str,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    told: str,
+) -> None:
+    monkeypatch.setattr("qwen3_vl.cli.evaluate._load", None)
+    done = qwen3_vl("eval", "quality", "-m", checkpoint, *arguments)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_harden_writes_a_model_that_answers_alike(
+    qwen3_vl: Command, checkpoint: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "hard"
+    done = qwen3_vl("harden", checkpoint, "-o", str(folder), "--strength", "64")
+    assert done.returncode == 0, done.stderr
+    plain, hard = (
+        Qwen3VLForConditionalGeneration.from_pretrained(one) for one in (checkpoint, folder)
+    )
+    inputs = Qwen3VLProcessor.from_pretrained(folder).prepare([likelihood().prompt])
+    with torch.inference_mode():
+        before, after = plain(**inputs).logits, hard(**inputs).logits
+    assert torch.allclose(after, before, rtol=0, atol=1e-4 * float(before.std()))
+    name = "model.language_model.layers.0.input_layernorm.weight"
+    first, second = (one.get_parameter(name).detach() for one in (plain, hard))
+    assert (second / first).max() == 64
+
+
+def test_harden_does_not_write_over_the_model(qwen3_vl: Command, checkpoint: str) -> None:
+    done = qwen3_vl("harden", checkpoint, "-o", checkpoint)
+    assert done.returncode == 2
+    assert "is the model's own folder" in done.stderr

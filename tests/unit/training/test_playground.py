@@ -1,0 +1,96 @@
+"""The playground's models: their shapes, and a mix of tasks that follows from an index."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+
+from qwen3_vl.config.model import Qwen3VLConfig
+from qwen3_vl.errors import ConfigError
+from qwen3_vl.loading import embedded_folder
+from qwen3_vl.models.anatomy import Anatomy
+from qwen3_vl.processing.processor import Qwen3VLProcessor
+from qwen3_vl.training import playground
+from qwen3_vl.training.playground import SIZES, PlaygroundExamples, playground_trainer
+from qwen3_vl.validation.quality.suite import TASKS, make_item
+
+
+@pytest.fixture(scope="module")
+def processor() -> Qwen3VLProcessor:
+    return Qwen3VLProcessor.from_pretrained(embedded_folder())
+
+
+@pytest.mark.parametrize(
+    ("size", "least", "most"), [("nano", 0, 1e6), ("tiny", 5e6, 15e6), ("small", 60e6, 80e6)]
+)
+def test_sizes_have_what_the_large_ones_have(
+    processor: Qwen3VLProcessor, size: str, least: float, most: float
+) -> None:
+    config = SIZES[size].config(processor)
+    text, vision = config.text_config, config.vision_config
+    assert least < Anatomy.of(config).parameters < most
+    assert text.num_attention_heads > text.num_key_value_heads
+    assert sum(text.mrope_section) == text.head_dim // 2
+    assert len(vision.deepstack_visual_indexes) == 3
+    assert (vision.patch_size, vision.spatial_merge_size) == (16, 2)
+    assert config.tie_word_embeddings
+    assert text.eos_token_id == processor.tokenizer.eos_token_id
+    assert len(processor.tokenizer) <= text.vocab_size
+
+
+def test_the_embedded_model_has_the_shape_of_tiny(processor: Qwen3VLProcessor) -> None:
+    embedded = Qwen3VLConfig.from_pretrained(embedded_folder())
+    assert embedded.text_config.hidden_size == SIZES["tiny"].text.hidden_size
+    assert embedded == SIZES["tiny"].config(processor)
+
+
+def test_words_are_one_token_and_digits_are_apart(processor: Qwen3VLProcessor) -> None:
+    encode = processor.tokenizer.encode
+    for task in TASKS:
+        for message in make_item(task, 0).conversation:
+            content = message["content"]
+            parts = [{"text": content}] if isinstance(content, str) else content
+            for piece in re.findall(r" ?[a-z]+", "\n".join(p.get("text", "") for p in parts)):
+                assert len(encode(piece)) == 1, piece
+    assert len(encode("A7K2")) == 4
+    assert encode("12") == [*encode("1"), *encode("2")]
+    assert processor.tokenizer.decode(encode("Größe 東京\n")) == "Größe 東京\n"
+
+
+def test_an_index_gives_always_the_same_example(processor: Qwen3VLProcessor) -> None:
+    first, again, other = (PlaygroundExamples(processor, 1000, seed) for seed in (0, 0, 1))
+    for index in (0, 7, 999):
+        one, same, else_ = first[index], again[index], other[index]
+        assert torch.equal(one.ids, same.ids)
+        assert torch.equal(one.weights, same.weights)
+        assert not torch.equal(one.ids, else_.ids)
+
+
+def test_all_tasks_come_up_and_grow_harder(
+    processor: Qwen3VLProcessor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str, float]] = []
+
+    def noted(task: str, index: int, split: str, level: float) -> object:
+        asked.append((task, split, level))
+        return make_item("arithmetic", index, split="train", level=level)
+
+    monkeypatch.setattr(playground, "make_item", noted)
+    examples = PlaygroundExamples(processor, 2000)
+    for index in range(2000):
+        examples[index]
+    tasks, splits, levels = zip(*asked, strict=True)
+    assert set(splits) == {"train"}
+    assert Counter(tasks).keys() == TASKS.keys()
+    assert max(levels[:200]) < 0.4
+    assert Counter(levels[1000:])[1.0] > 400
+    assert min(levels[1500:]) < 0.1, "easy ones stay in the mix"
+
+
+def test_an_unknown_size_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="size is 'huge'; it can be nano, tiny, small"):
+        playground_trainer("huge", tmp_path)
