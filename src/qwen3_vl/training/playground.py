@@ -98,19 +98,19 @@ SIZES: Mapping[str, Size] = {
         _text(64, 160, 4, 4, 2, 16),
         _vision(64, 160, 4, 2, (0, 1, 2), 64),
         20_000,
-        TrainingSettings(learning_rate=4e-3),
+        TrainingSettings("muon", learning_rate=4e-3),
     ),
     "tiny": Size(
         _text(192, 512, 6, 6, 2, 32),
         _vision(128, 384, 6, 4, (1, 3, 4), 192),
         400_000,
-        TrainingSettings(learning_rate=1.5e-3, tokens=2048),
+        TrainingSettings("muon", learning_rate=3e-3, tokens=2048),
     ),
     "small": Size(
         _text(512, 1536, 12, 8, 4, 64),
         _vision(384, 1536, 12, 6, (2, 5, 8), 512),
         4_000_000,
-        TrainingSettings(learning_rate=6e-4, tokens=32768, patches=65536, workers=12),
+        TrainingSettings("muon", learning_rate=1e-3, tokens=32768, patches=65536, workers=12),
     ),
 }
 

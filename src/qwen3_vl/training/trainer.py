@@ -1,4 +1,4 @@
-"""The one trainer: AdamW with a warm-up and a cosine, a moving average, and exact resumption.
+"""The one trainer: a warm-up and a cosine, a moving average, and exact resumption.
 
 A run is a folder. What it needs to go on lies there, and a run that was stopped and goes on ends
 with the same weights as one that was not.
@@ -10,7 +10,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,15 +19,16 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.optim import Optimizer
 
 from qwen3_vl.config.reading import read_object
 from qwen3_vl.errors import ConfigError, TrainingError
 from qwen3_vl.models.checkpoint import replacing
 from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
 from qwen3_vl.training.batches import Batch, Budget, Examples, batches
+from qwen3_vl.training.optimizers import Kind, optimizers
 
 _TENSORS, _STATE = "training.safetensors", "training.json"
-_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 _PATIENCE = 10
 """Steps without finite gradients that are passed over; and one more for each so many steps."""
 _FREE = ("save_every", "workers")
@@ -38,6 +39,8 @@ _FREE = ("save_every", "workers")
 class TrainingSettings:
     """How a model is trained."""
 
+    optimizer: Kind = "adamw"
+    """Muon learns more from each example, and takes more time for a step."""
     learning_rate: float = 1e-3
     """At its highest."""
     final_share: float = 0.05
@@ -116,7 +119,13 @@ class Trainer:
         self._folder = folder
         self._trained = {name: one for name, one in model.named_parameters() if one.requires_grad}
         self._average = {name: one.detach().clone() for name, one in self._trained.items()}
-        self._optimizer = _optimizer(self._trained, settings)
+        self._optimizers = optimizers(
+            settings.optimizer,
+            self._trained,
+            settings.weight_decay,
+            settings.momentum,
+            settings.spread,
+        )
         if (folder / _STATE).is_file():
             self._restore()
 
@@ -136,8 +145,9 @@ class Trainer:
         tensors = {f"weight.{name}": one for name, one in self._trained.items()}
         tensors |= {f"average.{name}": one for name, one in self._average.items()}
         for name, one in self._trained.items():
-            moments = self._optimizer.state.get(one, {})
-            tensors |= {f"{key}.{name}": value for key, value in moments.items()}
+            for optimizer in self._optimizers:
+                moments = optimizer.state.get(one, {})
+                tensors |= {f"moment.{key}.{name}": value for key, value in moments.items()}
         tensors = {name: one.detach().cpu().contiguous() for name, one in tensors.items()}
         state = {"progress": asdict(self.progress), "settings": asdict(self.settings)}
         with replacing(self._folder, stale=re.compile(_TENSORS)) as fresh:
@@ -159,15 +169,16 @@ class Trainer:
     def _step(self, batch: Batch) -> None:
         before = self.progress
         rate = self._learning_rate(before.next_index / max(1, before.of))
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
         loss = training_loss(self.model, batch)
-        self._optimizer.zero_grad()
+        self.model.zero_grad()
         loss.backward()
         gradient = torch.nn.utils.clip_grad_norm_(self._trained.values(), self.settings.clip)
         finite = bool(gradient.isfinite())
         if finite:
-            self._optimizer.step()
+            for optimizer in self._optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                optimizer.step()
             self._follow()
         self.progress = Progress(
             before.step + 1,
@@ -210,10 +221,19 @@ class Trainer:
             for name, one in self._trained.items():
                 one.copy_(tensors[f"weight.{name}"])
                 self._average[name].copy_(tensors[f"average.{name}"])
-                if f"step.{name}" in tensors:
-                    moments = {key: tensors[f"{key}.{name}"].to(one.device) for key in _MOMENTS}
-                    moments["step"] = moments["step"].cpu()
-                    self._optimizer.state[one] = moments
+        moved = {one: optimizer for optimizer in self._optimizers for one in _moved_by(optimizer)}
+        for name, one in self._trained.items():
+            # As they were saved: torch counts some steps on the CPU, wherever the weights are.
+            moments = {
+                key.removeprefix("moment.").removesuffix(f".{name}"): value
+                for key, value in tensors.items()
+                if key.startswith("moment.") and key.endswith(f".{name}")
+            }
+            if moments:
+                moved[one].state[one] = {
+                    key: value if value.ndim == 0 else value.to(one.device)
+                    for key, value in moments.items()
+                }
 
     def _check_same(self, state: dict[str, Any]) -> None:
         """A run that goes on with other settings would not be the run it seems to be."""
@@ -239,15 +259,5 @@ def training_loss(model: Qwen3VLForConditionalGeneration, batch: Batch) -> Tenso
     return (surprise * weights).sum() / weights.sum()
 
 
-def _optimizer(trained: Mapping[str, Tensor], settings: TrainingSettings) -> torch.optim.AdamW:
-    """Matrices are pulled towards zero, norms and biases are not."""
-    groups = [
-        {"params": [one for one in trained.values() if one.ndim > 1]},
-        {"params": [one for one in trained.values() if one.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(
-        groups,
-        lr=settings.learning_rate,
-        betas=(settings.momentum, settings.spread),
-        weight_decay=settings.weight_decay,
-    )
+def _moved_by(optimizer: Optimizer) -> list[Tensor]:
+    return [one for group in optimizer.param_groups for one in group["params"]]
