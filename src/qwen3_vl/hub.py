@@ -42,7 +42,7 @@ def resolve(name: str | Path, options: HubOptions = HubOptions(), *, weights: bo
         raise CheckpointError(
             "the model's name is empty; give a folder, or a hub id like Qwen/Qwen3-VL-2B-Instruct"
         )
-    folder = Path(name).expanduser()
+    folder = expanded(name)
     if folder.is_dir():
         return folder
     if not _HUB_ID.fullmatch(str(name)):
@@ -51,6 +51,11 @@ def resolve(name: str | Path, options: HubOptions = HubOptions(), *, weights: bo
             "a hub id looks like Qwen/Qwen3-VL-2B-Instruct"
         )
     return _download(str(name), options, _SETTINGS + _WEIGHTS if weights else _SETTINGS)
+
+
+def expanded(path: str | Path) -> Path:
+    """A path with ~ in it; where nobody knows whose home is meant, it is kept as it is."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 (pathlib's raises a RuntimeError there)
 
 
 def _download(name: str, options: HubOptions, wanted: list[str]) -> Path:

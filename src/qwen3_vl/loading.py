@@ -112,10 +112,11 @@ def _decide(
     plan = compile_recipe(recipe, model.config)  # for its size; it is the same on any device
     decision = route(machine, model.needs(plan, config), config)
     device = decision.device.used
-    plan = compile_recipe(plan.steps, model.config, device)
+    dtype = decision.dtype.used
+    plan = compile_recipe(plan.steps, model.config, device, wanted_dtype(dtype))
     # A system that does not tell how much memory it has is not judged by that.
     specs = None if machine.memory.usable is None else machine_specs(machine, device)
-    check(config, specs, model.config, plan.footprint(decision.dtype.used), device)
+    check(config, specs, model.config, plan.footprint(dtype), device)
     return plan, decision
 
 

@@ -14,7 +14,7 @@ import torch
 
 from qwen3_vl.config.footprint import BYTES, Footprint
 from qwen3_vl.config.model import Qwen3VLConfig
-from qwen3_vl.errors import Incompatible
+from qwen3_vl.errors import ConfigError, Incompatible, PluginError
 from qwen3_vl.models.linears import linears, matching
 from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
 from qwen3_vl.seams import PLAIN, Law, LinearRule, Seams, Select
@@ -66,14 +66,26 @@ class Plan:
 
     config: Qwen3VLConfig
     device: torch.device = torch.device("cpu")
+    dtype: torch.dtype | None = None
+    """The format it will compute in; None: not decided."""
     seams: Seams = PLAIN
     steps: tuple[Optimization, ...] = ()
     """The techniques, in the order in which they were applied."""
     answers: tuple[Answer, ...] = ()
 
     def then(self, step: Optimization) -> Plan:
-        """Apply a technique and note it."""
+        """Apply a technique and note it.
+
+        Raises:
+            Incompatible: it does not go together with another one, the model or the device.
+            PluginError: it breaks the contract.
+        """
+        require_technique(step)
         after = step.apply(self)
+        if not isinstance(after, Plan) or after.answers == self.answers:
+            raise PluginError(
+                f"{name_of(step)} answers no seam; its apply must return plan.answer(self, …)"
+            )
         return replace(after, steps=(*self.steps, step))
 
     def answer(self, by: Optimization, **values: Any) -> Plan:
@@ -83,8 +95,12 @@ class Plan:
             Incompatible: another technique has answered, and both cannot hold.
         """
         seams, answers = self.seams, self.answers
+        laws = {one.name: one.metadata["law"] for one in fields(Seams)}
         for seam, value in values.items():
-            law = next(one.metadata["law"] for one in fields(Seams) if one.name == seam)
+            if seam not in laws:
+                known = ", ".join(laws)
+                raise PluginError(f"{name_of(by)}: there is no seam {seam!r}; there are: {known}")
+            law = laws[seam]
             if law is Law.EXCLUSIVE:
                 self._refuse_second(seam, name_of(by))
             else:
@@ -134,6 +150,15 @@ class Plan:
                     "give them patterns that do not overlap, or drop one"
                 )
             taken |= found
+
+
+def require_technique(step: object) -> None:
+    """Refuse what is no technique, such as the name of one, or its class without settings."""
+    if isinstance(step, type) or not callable(getattr(step, "apply", None)):
+        raise ConfigError(
+            f"{step!r} is no technique; give one with its settings, such as WeightInt8(), "
+            'or the whole recipe as a text, such as "weight_int8"'
+        )
 
 
 def keeps_answers(step: Optimization) -> bool:

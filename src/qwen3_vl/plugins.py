@@ -11,10 +11,10 @@ import pkgutil
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from inspect import getdoc
 from types import ModuleType
-from typing import cast
+from typing import Any, cast
 
 from qwen3_vl.config.recipe import written
 from qwen3_vl.errors import PluginError
@@ -54,7 +54,7 @@ def techniques() -> dict[str, Technique]:
     for entry in entry_points(group=GROUP):
         if entry.name in found:
             raise PluginError(f"{entry.value}: there is a technique {entry.name!r} already")
-        found[entry.name] = _technique(entry.name, entry.load())
+        found[entry.name] = _technique(entry.name, _loaded(entry))
     return found
 
 
@@ -77,6 +77,20 @@ def _own() -> dict[str, ModuleType]:
     }
 
 
+def _loaded(entry: EntryPoint) -> Any:
+    try:
+        return entry.load()
+    except Exception as error:  # another package may fail in any way
+        raise PluginError(
+            f"{entry.name}: {entry.value} of {_package(entry)} cannot be imported: {error!r}; "
+            "mend that package, or uninstall it"
+        ) from error
+
+
+def _package(entry: EntryPoint) -> str:
+    return "an installed package" if entry.dist is None else entry.dist.name
+
+
 def _class_in(module: ModuleType, name: str) -> type:
     wanted = name.replace("_", "")
     for key, value in vars(module).items():
@@ -91,8 +105,16 @@ def _technique(name: str, kind: type) -> Technique:
         raise PluginError(f"{name} must be a frozen dataclass; its fields are its settings")
     if kind.__module__.rpartition(".")[2] != name:
         raise PluginError(f"{name} must stand in a file of that name, not in {kind.__module__}")
-    if not isinstance(getattr(kind, "guarantee", None), Exact | Neutral | Bounded):
+    guarantee = getattr(kind, "guarantee", None)
+    if not isinstance(guarantee, Exact | Neutral | Bounded):
         raise PluginError(f"{name} must say `guarantee`: Exact(), Neutral(…) or Bounded(…)")
+    if isinstance(guarantee, Neutral):
+        settings = [one.name for one in dataclasses.fields(kind)]
+        if odd := ", ".join(set(guarantee.settings) - set(settings)):
+            raise PluginError(
+                f"{name} is to be neutral at {odd}, which is no setting of it; "
+                f"there are: {', '.join(settings)}"
+            )
     if not callable(getattr(kind, "apply", None)):
         raise PluginError(f"{name} must have apply(plan) -> plan")
     title, _, rest = (getdoc(kind) or "").partition("\n")

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import Any
 
 import torch
+from pydantic.errors import PydanticUserError
 
 from qwen3_vl.config.model import Qwen3VLConfig
 from qwen3_vl.config.reading import checked, refuse_unknown
 from qwen3_vl.config.recipe import Step, parse
-from qwen3_vl.errors import ConfigError
+from qwen3_vl.errors import ConfigError, PluginError
 from qwen3_vl.plan import Optimization, Plan
 from qwen3_vl.plugins import Technique, techniques
 
@@ -21,15 +22,24 @@ def compile_recipe(
     recipe: str | Sequence[Optimization],
     config: Qwen3VLConfig,
     device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
 ) -> Plan:
     """The plan of a recipe, given as text or as techniques, for a model of this shape.
+
+    Where `device` and `dtype` are decided, it is checked for them too.
 
     Raises:
         ConfigError: a technique or a setting is unknown, or out of range.
         Incompatible: two techniques, or a technique and the model or device, do not go together.
+        PluginError: a technique breaks the contract.
     """
+    if not isinstance(recipe, Iterable):
+        raise ConfigError(
+            f"recipe is a {type(recipe).__name__}; it must be a text, such as "
+            '"weight_int8|quantized_kv(bits=8)", or a list of techniques'
+        )
     steps = map(build, parse(recipe)) if isinstance(recipe, str) else recipe
-    plan = Plan(config, torch.device(device))
+    plan = Plan(config, torch.device(device), dtype)
     for step in steps:
         plan = plan.then(step)
     return plan
@@ -45,6 +55,8 @@ def build(step: Step) -> Optimization:
         return checked(kind, step.settings)
     except ConfigError as error:
         raise ConfigError(f"{step.name}: {error}") from None
+    except PydanticUserError as error:
+        raise PluginError(f"{step.name}: a setting has no type that JSON has: {error}") from error
 
 
 def find(name: str) -> Technique:

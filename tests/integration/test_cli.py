@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shlex
 import shutil
 import subprocess
@@ -134,6 +135,7 @@ def test_a_seed_turns_sampling_on_and_repeats_it(qwen3_vl: Command) -> None:
     ("arguments", "cause"),
     [
         (("run", "-m", "no/such/folder", "Hi"), "there is no folder 'no/such/folder'"),
+        (("run", "-m", "~nobody-at-all/model", "Hi"), "no folder '~nobody-at-all/model'"),
         (("run", "-m", "someone/some-model", "Hi"), "not in the local cache"),
         (("run", "-m", "embedded", "-i", "nothing.png", "Hi"), "nothing.png"),
         (("run", "-m", "embedded", "Hi", "--top-p", "1.5"), "top_p is 1.5"),
@@ -207,6 +209,20 @@ def test_inspect_plan_shows_who_answers_which_seam(qwen3_vl: Command) -> None:
     assert "weights: 2.55 GB (plain: 4.26 GB)" in done.stdout
 
 
+def test_inspect_plan_counts_in_the_format_of_the_files(qwen3_vl: Command) -> None:
+    auto, full = (
+        qwen3_vl("inspect", "plan", "embedded", "--dtype", dtype).stdout.splitlines()[-1]
+        for dtype in ("auto", "float32")
+    )
+    assert auto == full
+
+
+def test_the_automatic_preset_is_made_for_the_model_that_runs(qwen3_vl: Command) -> None:
+    asked = ("run", "-m", "embedded", "--preset", "auto", "Hi", "--max-new-tokens", "2")
+    done = qwen3_vl(*asked)
+    assert done.returncode == 0, done.stderr
+
+
 def test_optimizations_lists_what_is_on_disk(qwen3_vl: Command) -> None:
     done = qwen3_vl("optimizations")
     assert done.returncode == 0, done.stderr
@@ -225,3 +241,11 @@ def test_every_command_explains_itself(qwen3_vl: Command) -> None:
         done = qwen3_vl(*command, "--help")
         assert done.returncode == 0
         assert "Usage" in done.stdout
+
+
+def test_letters_that_the_output_does_not_know_are_no_error() -> None:
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "COLUMNS": "60"}
+    command = [sys.executable, "-m", "qwen3_vl", "optimizations"]
+    done = subprocess.run(command, capture_output=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert b"?" in done.stdout

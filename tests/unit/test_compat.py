@@ -335,6 +335,8 @@ def test_switches_are_the_techniques_they_name() -> None:
         ({"use_kv_quantization": True, "quantization_bits": 3}, "quantized_kv: bits is 3"),
         ("sliding_windw", "did you mean sliding_window"),
         (17, "config is a int; it must be a UnifiedConfig, a recipe such as"),
+        (["sliding_window"], "'sliding_window' is no technique; give one with its settings"),
+        ([SlidingWindow], "SlidingWindow'> is no technique"),
         ("sliding_window|weight_int8", "weight_int8 is about the seam 'linear', not about the"),
         ({"use_flash_attention": True}, "flash_attention_2 is about the seam 'mixer', not about"),
         ([FlashAttention2()], "flash_attention_2 is about the seam 'mixer', not about the cache"),
@@ -521,3 +523,8 @@ def test_what_attention_cannot_take_is_refused(arguments: dict[str, Any], messag
 def test_an_unknown_mechanism_is_refused() -> None:
     with pytest.raises(ConfigError, match="'flsh'; it can be standard, flash, memory_efficient"):
         AdaptiveAttention(tiny_config(), "flsh")
+
+
+def test_attention_needs_the_config_of_a_decoder() -> None:
+    with pytest.raises(ConfigError, match="config is a VisionConfig; it must be a Qwen3VLConfig"):
+        AdaptiveAttention(tiny_config().vision_config)  # type: ignore[arg-type]

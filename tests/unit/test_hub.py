@@ -99,7 +99,8 @@ def test_a_folder_is_itself(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name", ["no-such-folder", "/no/such/folder", "./model", "../x/y", "a/b/c"]
+    "name",
+    ["no-such-folder", "/no/such/folder", "./model", "../x/y", "a/b/c", "~nobody-at-all/model"],
 )
 def test_a_folder_that_does_not_exist_is_told_without_asking_the_hub(name):
     with pytest.raises(CheckpointError, match=r"no folder .* no hub id either; a hub id looks"):

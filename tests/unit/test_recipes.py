@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,8 @@ from qwen3_vl.config.model import Qwen3VLConfig
 from qwen3_vl.config.presets import preset
 from qwen3_vl.errors import ConfigError, Incompatible, PluginError
 from qwen3_vl.ops.attention import attention
+from qwen3_vl.optimization.precision.weight_int8 import WeightInt8
+from qwen3_vl.plan import Neutral
 from qwen3_vl.recipes import compile_recipe
 from qwen3_vl.seams import PLAIN
 from qwen3_vl.testing import tiny_config
@@ -51,6 +54,9 @@ def test_a_recipe_answers_seams_in_order() -> None:
         ("zzz", ConfigError, "there are: "),
         ("sliding_window(windw=3)", ConfigError, r"sliding_window.windw; did you mean window"),
         ("sliding_window(window=wide)", ConfigError, "window is 'wide'"),
+        ("sliding_window(window=true)", ConfigError, "window is True: input should be a valid int"),
+        ('sliding_window(window="5")', ConfigError, "window is '5': input should be a valid int"),
+        ("adaptive_depth(skip=[true])", ConfigError, "skip.0 is True"),
         ("sliding_window(window=0)", ConfigError, "window must be at least 1"),
         ("quantized_kv(bits=5)", ConfigError, "bits is 5: input should be 4 or 8"),
         ("quantized_kv(group=24)", Incompatible, "choose a group that divides 32"),
@@ -120,6 +126,10 @@ def test_an_entry_point_adds_a_technique(guest: ModuleType) -> None:
         ),
         ({"apply": None}, "must have apply"),
         ({"__module__": "guests.other"}, "must stand in a file of that name"),
+        ({"guarantee": Neutral({"wide": 1})}, "neutral at wide, which is no setting of it"),
+        ({"apply": lambda self, plan: None}, "answers no seam"),  # noqa: ARG005
+        ({"apply": lambda self, plan: plan}, "answers no seam"),  # noqa: ARG005
+        ({"apply": lambda self, plan: plan.answer(self, engine=1)}, "no seam 'engine'"),
     ],
 )
 def test_a_plug_in_that_breaks_the_contract_is_named(
@@ -129,3 +139,36 @@ def test_a_plug_in_that_breaks_the_contract_is_named(
         setattr(guest.Guest, name, value)
     with pytest.raises(PluginError, match=f"guest.*{cause}"):
         compile_recipe("guest", tiny_config())
+
+
+@pytest.mark.parametrize("value", ["nowhere.guest:Guest", "guests.guest:Other", "guests.guest:"])
+def test_a_plug_in_that_cannot_be_imported_is_named(
+    guest: ModuleType,  # noqa: ARG001
+    monkeypatch: pytest.MonkeyPatch,
+    value: str,
+) -> None:
+    entry = EntryPoint("guest", value, plugins.GROUP)
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [entry])  # noqa: ARG005
+    with pytest.raises(PluginError, match=f"guest: {value} of .* cannot be imported: .*uninstall"):
+        compile_recipe("weight_int8", tiny_config())
+
+
+def test_a_setting_of_a_type_that_no_recipe_can_give_is_named(guest: ModuleType) -> None:
+    vars(guest)["Any"] = ModuleType
+    exec(GUEST.replace("guarantee =", "like: Any = None\n    guarantee ="), vars(guest))
+    with pytest.raises(PluginError, match="guest: a setting has no type that JSON has"):
+        compile_recipe("guest", tiny_config())
+
+
+@pytest.mark.parametrize(
+    ("recipe", "cause"),
+    [
+        (None, "recipe is a NoneType; it must be a text"),
+        (WeightInt8(), "recipe is a WeightInt8; it must be .* a list of techniques"),
+        (["weight_int8"], "'weight_int8' is no technique; give one with its settings"),
+        ([WeightInt8], "WeightInt8'> is no technique"),
+    ],
+)
+def test_what_is_no_recipe_is_told(recipe: Any, cause: str) -> None:
+    with pytest.raises(ConfigError, match=cause):
+        compile_recipe(recipe, tiny_config())

@@ -113,21 +113,22 @@ def plan(
     """What a recipe does to a model, seam by seam, before a weight is read."""
     from qwen3_vl.config.footprint import BYTES
     from qwen3_vl.errors import ConfigError
-    from qwen3_vl.loading import find_config
+    from qwen3_vl.loading import find_model
     from qwen3_vl.plan import questions
     from qwen3_vl.recipes import compile_recipe
 
     if dtype not in BYTES:
         raise ConfigError(f"dtype is {dtype!r}; it can be {', '.join(BYTES)}")
-    config = find_config(name)
-    planned, plain = compile_recipe(recipe, config), compile_recipe("", config)
+    files = find_model(name)
+    planned, plain = compile_recipe(recipe, files.config), compile_recipe("", files.config)
     table = Table("seam", "question", "answered by", title=escape(f"{name}: {recipe or 'plain'}"))
     for seam, question in questions().items():
         by = [answer.by for answer in planned.answers if answer.seam == seam]
         table.add_row(seam, question, escape(", ".join(by)) or "[dim]nobody: plain")
     console = Console()
     console.print(table)
-    after, before = planned.footprint(dtype), plain.footprint(dtype)
+    form = files.stored if dtype == "auto" else dtype
+    after, before = planned.footprint(form), plain.footprint(form)
     console.print(
         f"weights: {after.weights / 1e9:.2f} GB (plain: {before.weights / 1e9:.2f} GB); "
         f"cache: at most {after.cache_per_token / 1024:.0f} KiB a token"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import Annotated
@@ -56,6 +57,9 @@ def _options(
 
 def main() -> None:
     """Run the command line; an error that is no bug is one line on stderr and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # not so where a test or a program caught it
+            stream.reconfigure(errors="replace")  # a pipe on Windows may not know all letters
     try:
         app()
     except Qwen3VLError as error:

@@ -21,6 +21,7 @@ from qwen3_vl.config.origins import build, settings_from
 from qwen3_vl.config.presets import AUTO
 from qwen3_vl.config.runtime import UnifiedConfig
 from qwen3_vl.config.sources import gather
+from qwen3_vl.hub import expanded
 
 if TYPE_CHECKING:
     from qwen3_vl.hardware.routing import Route
@@ -92,7 +93,7 @@ def run(
         "optimization.dtype": dtype,
         "gpu.device": device,
     }
-    config = _config(preset, file, changes or (), flags)
+    config = _config(model, preset, file, changes or (), flags)
     answer(model, text, _media(image), _media(video), options, config, system, stats)
 
 
@@ -150,11 +151,19 @@ def _ran(route: Route) -> str:
 
 
 def _config(
-    preset: str | None, file: Path | None, changes: Iterable[str], flags: Mapping[str, str | None]
+    model: str,
+    preset: str | None,
+    file: Path | None,
+    changes: Iterable[str],
+    flags: Mapping[str, str | None],
 ) -> UnifiedConfig:
     """All that was set, the flags over everything else."""
-    machine = this_machine() if preset == AUTO else None
-    settings = gather(preset, file, os.environ, changes, machine)
+    machine, shape = None, None
+    if preset == AUTO:
+        from qwen3_vl.loading import find_config
+
+        machine, shape = this_machine(), find_config(model)
+    settings = gather(preset, file, os.environ, changes, machine, shape)
     given = {path: value for path, value in flags.items() if value is not None}
     return build(settings | settings_from(given, "a flag"))
 
@@ -175,7 +184,4 @@ def harmless(text: str) -> str:
 
 def _media(sources: Iterable[str] | None) -> list[str]:
     """Paths with ~ expanded; URLs as they are."""
-    return [
-        s if "://" in s or s.startswith("data:") else str(Path(s).expanduser())
-        for s in sources or ()
-    ]
+    return [s if "://" in s or s.startswith("data:") else str(expanded(s)) for s in sources or ()]

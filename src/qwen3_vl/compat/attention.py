@@ -55,6 +55,10 @@ class AdaptiveAttention(nn.Module):
     ) -> None:
         """`attention_type` is standard, flash, memory_efficient, block_sparse or auto."""
         super().__init__()
+        if not isinstance(config, Qwen3VLConfig | TextConfig):
+            raise ConfigError(
+                f"config is a {type(config).__name__}; it must be a Qwen3VLConfig or a TextConfig"
+            )
         self.config = config if isinstance(config, Qwen3VLConfig) else _around(config)
         self.attention_type = _mechanism(attention_type)
         self.self_attn = Qwen3VLAttention(self.config.text_config, layer=0)

@@ -12,7 +12,7 @@ from qwen3_vl.config.recipe import Step, parse
 from qwen3_vl.config.runtime import UnifiedConfig
 from qwen3_vl.errors import ConfigError, Incompatible
 from qwen3_vl.models.pretrained import Qwen3VLPreTrainedModel
-from qwen3_vl.plan import Answer, Optimization, Plan, name_of
+from qwen3_vl.plan import Answer, Optimization, Plan, name_of, require_technique
 from qwen3_vl.recipes import build, find
 from qwen3_vl.seams import Seams
 
@@ -84,6 +84,8 @@ def _steps(config: Recipe) -> tuple[Optimization, ...]:
             f"config is a {type(config).__name__}; it must be a UnifiedConfig, a recipe such as "
             '"sliding_window(window=1024)", or a list of techniques'
         )
+    for step in recipe:
+        require_technique(step)
     return tuple(recipe)
 
 
@@ -108,7 +110,7 @@ def _with_techniques(model: M, steps: Sequence[Optimization]) -> M:
     defaults = {one.name: one.default for one in fields(Seams)}
     had = [name for name, plain in defaults.items() if getattr(model.seams, name) != plain]
     answers = tuple(Answer(name, "the given model") for name in had)
-    plan = Plan(model.config, model.device, model.seams, answers=answers)
+    plan = Plan(model.config, model.device, model.dtype, model.seams, answers=answers)
     for step in steps:
         plan = plan.then(step)
     return model.with_seams(plan.seams)

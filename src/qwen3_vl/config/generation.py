@@ -159,8 +159,9 @@ class GenerationConfig:
         """Read the contents of a `generation_config.json`."""
         settings = {k: v for k, v in data.items() if k not in _HARMLESS and v is not None}
         refuse_unknown(settings, cls.__dataclass_fields__)
-        eos = settings.get("eos_token_id", ())
-        settings["eos_token_id"] = eos if isinstance(eos, (list, tuple)) else [eos]
+        for name in ("stop", "eos_token_id"):  # one alone may stand without its list
+            value = settings.get(name, ())
+            settings[name] = value if isinstance(value, (list, tuple)) else [value]
         return checked(cls, settings)
 
     def to_dict(self) -> dict[str, Any]:

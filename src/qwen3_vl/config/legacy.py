@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from qwen3_vl.config.machine import GIGABYTE
+from qwen3_vl.config.machine import bytes_of
 from qwen3_vl.config.origins import Setting, Settings
 from qwen3_vl.config.reading import refuse_unknown
 from qwen3_vl.errors import ConfigError
@@ -61,9 +61,7 @@ def read_legacy(old: Mapping[str, Any]) -> Settings:
 def _value(key: str, value: Any) -> Any:
     if key not in _GIGABYTES:
         return value
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ConfigError(f"old config: {key} is {value!r}; it must be a number of gigabytes")
-    return int(value * GIGABYTE)
+    return bytes_of(f"old config: {key}", value)
 
 
 def _is_on(key: str, value: Any) -> bool:

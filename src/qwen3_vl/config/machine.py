@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +31,7 @@ ARITHMETIC: Mapping[str, Arithmetic] = {
     "float16": Arithmetic(("avx512_fp16", "fp16"), (7, 0)),
 }
 
-_PLAIN = {"cpu_cores": 1, "memory_gb": GIGABYTE, "gpu_memory": GIGABYTE}
+_PLAIN = ("cpu_cores", "memory_gb", "gpu_memory")
 
 
 @dataclass(frozen=True)
@@ -67,16 +68,22 @@ class MachineSpecs:
         refuse_unknown(data, _PLAIN)
         if not {"cpu_cores", "memory_gb"} <= data.keys():
             raise ConfigError("the specs of a machine need cpu_cores and memory_gb")
-        for key, value in data.items():
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise ConfigError(f"{key} is {value!r}; it must be a number")
-        return cls(
-            data["cpu_cores"],
-            int(data["memory_gb"] * GIGABYTE),
-            int(data.get("gpu_memory", 0) * GIGABYTE),
-        )
+        read = {
+            "cpu_cores": data["cpu_cores"],
+            "memory_bytes": bytes_of("memory_gb", data["memory_gb"]),
+            "gpu_bytes": bytes_of("gpu_memory", data.get("gpu_memory", 0)),
+        }
+        return checked(cls, read)
 
     @classmethod
     def of(cls, specs: MachineSpecs | Mapping[str, Any]) -> MachineSpecs:
         """The specs in either form."""
         return specs if isinstance(specs, MachineSpecs) else cls.from_dict(specs)
+
+
+def bytes_of(key: str, gigabytes: Any) -> int:
+    """So many gigabytes in bytes; `key` is what they are called in the error."""
+    if isinstance(gigabytes, (int, float)) and not isinstance(gigabytes, bool):
+        with suppress(OverflowError, ValueError):  # infinite, or no number
+            return int(gigabytes * GIGABYTE)
+    raise ConfigError(f"{key} is {gigabytes!r}; it must be a number of gigabytes, and finite")

@@ -33,6 +33,8 @@ Settings: TypeAlias = dict[str, Setting]
 def settings_from(data: Mapping[str, Any], origin: str) -> Settings:
     """The settings in a table: {"cpu": {"threads": 4}}, or shorter {"cpu.threads": 4}."""
     try:
+        if not isinstance(data, Mapping):
+            raise ConfigError(f"takes a table of settings, not a {type(data).__name__}")
         settings: Settings = {}
         for path, value in _flat(data):
             if path in settings:
@@ -56,6 +58,9 @@ def build(settings: Settings) -> UnifiedConfig:
     except ValidationError as error:
         explained = (_explain(one, settings) for one in error.errors())
         raise ConfigError("; ".join(explained)) from None
+    except (ValueError, RecursionError) as error:  # such as a list that holds itself
+        origins = _joined(one.origin for one in settings.values())
+        raise ConfigError(f"a value from {origins} is more than JSON can say: {error}") from None
 
 
 def _flat(data: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -75,6 +80,9 @@ def _within(section: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]
 
 
 def _explain(error: ErrorDetails, settings: Settings) -> str:
+    if error["type"] == "json_invalid":  # half a character, or lists in lists without end
+        origins = _joined(setting.origin for setting in settings.values())
+        return f"a value from {origins} is more than JSON can say: {error['msg'].lower()}"
     path = ".".join(map(str, error["loc"][:2]))
     origins = _joined(s.origin for p, s in settings.items() if f"{p}.".startswith(f"{path}."))
     if error["type"] == "value_error":  # raised by our own checks, in our words

@@ -40,13 +40,14 @@ def refuse_unknown(data: Mapping[str, Any], known: Collection[str], where: str =
 def checked(kind: type[T], data: Mapping[str, Any]) -> T:
     """Build a dataclass, and those in it, with the types of all fields checked."""
     try:
-        return TypeAdapter(kind).validate_json(json.dumps(data))
+        # Strict, or true would be 1 and "5" would be 5.
+        return TypeAdapter(kind).validate_json(json.dumps(data), strict=True)
     except ValidationError as error:
         raise ConfigError("; ".join(map(_explain, error.errors()))) from None
 
 
 def _unknown(key: str, known: Collection[str], where: str) -> str:
-    near = difflib.get_close_matches(key, known, n=1)
+    near = difflib.get_close_matches(str(key), known, n=1)
     return f"unknown key {where}{key}" + (f"; did you mean {near[0]}?" if near else "")
 
 

@@ -30,9 +30,9 @@ class _Section(BaseModel):
 class MemoryConfig(_Section):
     """What the model and its conversations may take of the main memory."""
 
-    max_bytes: ByteSize | None = Field(default=None, gt=0)
+    max_bytes: ByteSize | None = Field(default=None, gt=0, lt=2**63)
     """Most memory for weights and cache together, such as "6 GB"; null: all that is there."""
-    max_context: int | None = Field(default=None, ge=1)
+    max_context: int | None = Field(default=None, ge=1, lt=2**63)
     """Most tokens of a prompt and its answer together; null: as many as the model was made for."""
 
 
@@ -50,7 +50,7 @@ class GPUConfig(_Section):
 
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")
     """Where the model lives: cpu, cuda, cuda:1, …; auto: the GPU if one can hold the model."""
-    max_bytes: ByteSize | None = Field(default=None, gt=0)
+    max_bytes: ByteSize | None = Field(default=None, gt=0, lt=2**63)
     """Most memory of the GPU for weights and cache together; null: all that is there."""
 
 

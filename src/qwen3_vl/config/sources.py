@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from qwen3_vl.config.machine import MachineSpecs
+from qwen3_vl.config.model import Qwen3VLConfig
 from qwen3_vl.config.origins import Settings, settings_from
 from qwen3_vl.config.presets import preset_settings
 from qwen3_vl.config.runtime import setting_types
@@ -29,10 +31,14 @@ def gather(
     environment: Mapping[str, str] | None = None,
     overrides: Iterable[str] = (),
     machine: MachineSpecs | None = None,
+    model: Qwen3VLConfig | None = None,
 ) -> Settings:
-    """The settings of all given sources, the stronger over the weaker."""
+    """The settings of all given sources, the stronger over the weaker.
+
+    The preset `auto` follows from the machine and the model, by default the 2B.
+    """
     return (
-        ({} if preset is None else preset_settings(preset, machine))
+        ({} if preset is None else preset_settings(preset, machine, model))
         | ({} if file is None else read_file(file))
         | read_environment(environment or {})
         | read_overrides(overrides)
@@ -48,6 +54,8 @@ def read_file(path: str | Path) -> Settings:
         data = _FORMATS[path.suffix](path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    except RecursionError:
+        raise ConfigError(f"{path} is nested too deeply to be read") from None
     except ValueError as error:
         raise ConfigError(f"{path} is not valid {path.suffix[1:].upper()}: {error}") from error
     if not isinstance(data, dict):
@@ -105,15 +113,37 @@ def _read_yaml(text: str) -> Any:
         raise DependencyError(
             "reading YAML needs PyYAML: pip install pyyaml, or write the settings as JSON"
         ) from error
+
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            _refuse_twice(str(key.value) for key, _ in node.value)
+            return super().construct_mapping(node, deep)
+
     try:
-        return yaml.safe_load(text)
+        return Loader(text).get_single_data()
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())) from error
+
+
+def _read_json(text: str) -> Any:
+    return json.loads(text, object_pairs_hook=_table)
+
+
+def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    _refuse_twice(key for key, _ in pairs)
+    return dict(pairs)
+
+
+def _refuse_twice(keys: Iterable[str]) -> None:
+    """TOML refuses a key that stands twice in a table; the others would take the last one."""
+    for key, times in Counter(keys).items():
+        if times > 1:
+            raise ValueError(f"{key} is given twice; keep one")
 
 
 _FORMATS: Mapping[str, Callable[[str], Any]] = {
     ".toml": _read_toml,
     ".yaml": _read_yaml,
     ".yml": _read_yaml,
-    ".json": json.loads,
+    ".json": _read_json,
 }

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from qwen3_vl.errors import InputError
+from qwen3_vl.hub import expanded
 from qwen3_vl.models.lora_files import Factors, LoraFiles
 from qwen3_vl.models.stored import StoredModule, TensorReader
 from qwen3_vl.seams import Adapter
@@ -59,13 +61,23 @@ def add_adapters(model: nn.Module, adapters: Sequence[Adapter], prefix: str) -> 
         module.register_forward_hook(_add)
 
 
-def factors_of(model: nn.Module, folder: Path) -> dict[str, Factors]:
-    """The factors of the adapter that was loaded from `folder`, as they are now."""
-    return {
-        module.path: Factors(module.lora_A, module.lora_B, module.scale)
-        for module in model.modules()
-        if isinstance(module, LowRank) and module.files.folder == folder
+def factors_of(model: nn.Module, folder: str | Path) -> dict[str, Factors]:
+    """The factors of the adapter that was loaded from `folder`, as they are now.
+
+    Raises:
+        InputError: the model has no adapter from there.
+    """
+    wanted = expanded(folder).resolve()
+    products = [module for module in model.modules() if isinstance(module, LowRank)]
+    found = {
+        one.path: Factors(one.lora_A, one.lora_B, one.scale)
+        for one in products
+        if one.files.folder.resolve() == wanted
     }
+    if not found:
+        known = ", ".join(sorted({str(one.files.folder) for one in products})) or "nowhere"
+        raise InputError(f"the model has no adapter from {folder}; it has adapters from: {known}")
+    return found
 
 
 def _add(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:

@@ -37,6 +37,7 @@ class DenseCache:
 
     It also knows the next text position of each sequence, which a picture moves by less than its
     number of tokens; so all that a conversation leaves behind lies here, and nothing in the model.
+    `seams` are those of the model that it is for.
     """
 
     def __init__(self, config: TextConfig, sequences: int, seams: Seams = PLAIN) -> None:
@@ -56,6 +57,15 @@ class DenseCache:
     def nbytes(self) -> int:
         """The memory that keys and values take."""
         return sum(line.store.nbytes for layer in self._lines for line in layer)
+
+    def check_seams(self, seams: Seams) -> None:
+        """Refuse a model that attends or remembers in another way than this cache was made for."""
+        for name in ("mixer", "select", "kv_format", "retain"):
+            if getattr(self._seams, name) != getattr(seams, name):
+                raise InputError(
+                    f"the cache was made for a model that answers the seam {name!r} otherwise; "
+                    "make it with DenseCache(model.config.text_config, sequences, model.seams)"
+                )
 
     def view(self, lengths: Sequence[int]) -> DenseView:
         """What one pass sees that brings `lengths` new tokens to the sequences.

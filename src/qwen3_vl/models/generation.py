@@ -117,6 +117,7 @@ class Scorer:
         self._latest: tuple[Tensor, Tensor] | None = None
 
     def __call__(self, hidden: Tensor) -> Tensor:
+        """The logits of these hidden states."""
         if self._latest is None or self._latest[0] is not hidden:
             self._latest = hidden, self._head(hidden)
         return self._latest[1]

@@ -25,7 +25,7 @@ def check_arguments(
     if not isinstance(past_key_values, DenseCache | None):
         raise InputError(
             f"past_key_values is a {type(past_key_values).__name__}; it must be a DenseCache: "
-            "make one with DenseCache(model.config.text_config, sequences)"
+            "make one with DenseCache(model.config.text_config, sequences, model.seams)"
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,10 @@ _HARMLESS = {
 _OFF = (None, False, "none", [], {})
 _PLAIN_STARTS = (True, False, "gaussian", "eva", "orthogonal")
 """Ways to begin training that leave the weights of the model as they are."""
+
+
+_FLOATS = ("F32", "BF16", "F16", "F64")
+"""The formats of factors, as safetensors calls them."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +156,7 @@ def _refuse_other_kinds(config: Mapping[str, Any], folder: Path) -> None:
 def _shapes(folder: Path) -> dict[str, tuple[int, int, int]]:
     """Rank, inputs and outputs of each module of the adapter."""
     found: dict[str, dict[str, list[int]]] = {}
+    forms: dict[str, set[str]] = {}
     with _opened(folder / _WEIGHTS) as file:
         for name in file.keys():  # noqa: SIM118 (it is no mapping)
             match = _KEY.fullmatch(name)
@@ -159,10 +165,18 @@ def _shapes(folder: Path) -> dict[str, tuple[int, int, int]]:
                     f"{folder / _WEIGHTS} holds {name}, which is no factor of a linear module; "
                     "train the adapter on linear modules only"
                 )
-            shape = file.get_slice(name).get_shape()
+            factor = file.get_slice(name)
+            form, shape = factor.get_dtype(), factor.get_shape()
+            if form not in _FLOATS or len(shape) != 2 or not all(shape):
+                raise CheckpointError(
+                    f"{folder / _WEIGHTS}: {name} is {form} of shape {shape}; a factor is a matrix "
+                    f"in one of {', '.join(_FLOATS)}"
+                )
             found.setdefault(match["path"], {})[match["factor"]] = shape
+            forms.setdefault(match["path"], set()).add(form)
     for path, pair in found.items():
-        if pair.keys() != {"A", "B"} or pair["A"][0] != pair["B"][1]:
+        fits = pair.keys() == {"A", "B"} and pair["A"][0] == pair["B"][1]
+        if not fits or len(forms[path]) > 1:
             raise CheckpointError(f"{folder / _WEIGHTS}: the factors of {path} do not fit together")
     if not found:
         raise CheckpointError(f"{folder / _WEIGHTS} holds nothing")
@@ -173,14 +187,27 @@ def _shapes(folder: Path) -> dict[str, tuple[int, int, int]]:
 
 def _scale(config: Mapping[str, Any], path: str, rank: int, folder: Path) -> float:
     """Alpha over the rank, or over its root for rank-stabilised adapters."""
-    alpha = config.get("lora_alpha", 8)
-    for pattern, value in (config.get("alpha_pattern") or {}).items():
-        if re.fullmatch(rf"(.*\.)?({pattern})", path):
+    alpha, patterns = config.get("lora_alpha", 8), config.get("alpha_pattern") or {}
+    if not isinstance(patterns, dict):
+        raise CheckpointError(f"{folder}: alpha_pattern is {patterns!r}; it must be a table")
+    for pattern, value in patterns.items():
+        if _names(pattern, path, folder):
             alpha = value
             break
-    if isinstance(alpha, bool) or not isinstance(alpha, (int, float)):
+    is_number = isinstance(alpha, (int, float)) and not isinstance(alpha, bool)
+    if not is_number or not abs(alpha) <= sys.float_info.max:
         raise CheckpointError(f"{folder}: the alpha of {path} is {alpha!r}; it must be a number")
     return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+
+
+def _names(pattern: str, path: str, folder: Path) -> bool:
+    """Whether a pattern of PEFT means this module: the whole name, or its last parts."""
+    try:
+        return re.fullmatch(rf"(.*\.)?({pattern})", path) is not None
+    except re.error as error:
+        raise CheckpointError(
+            f"{folder}: {pattern!r} in alpha_pattern is not a regular expression: {error}"
+        ) from None
 
 
 def _opened(path: Path) -> Any:

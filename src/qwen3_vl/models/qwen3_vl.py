@@ -124,6 +124,8 @@ class Qwen3VLModel(Qwen3VLPreTrainedModel):
         ids = packing.flatten(input_ids)
         self._check_ids(ids)
         self._check_room(packing, cache)
+        if cache is not None:
+            cache.check_seams(self.seams)
         starts = cache.positions if cache else [0] * len(packing.lengths)
         if position_ids is None:
             images, videos = pictures.image_grid_thw, pictures.video_grid_thw

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
+
+import torch
 
 from qwen3_vl.config.model import Qwen3VLConfig, TextConfig, VisionConfig
 from qwen3_vl.errors import ConfigError
@@ -33,6 +36,8 @@ _WEIGHTS: Mapping[str, float] = {
 """How often a task comes up, beside the others, which count one."""
 _SEEDS_APART = 10**9
 """Items of one seed, which no other has."""
+_ADDING = ("o_proj.weight", "down_proj.weight", "attn.proj.weight", "mlp.linear_fc2.weight")
+"""What a layer adds to the stream comes out of these."""
 _BALANCE = 0.5
 """Between every token (0) and every answer (1) counting the same."""
 
@@ -104,7 +109,7 @@ SIZES: Mapping[str, Size] = {
         _text(192, 512, 6, 6, 2, 32),
         _vision(128, 384, 6, 4, (1, 3, 4), 192),
         400_000,
-        TrainingSettings("muon", learning_rate=3e-3, tokens=2048),
+        TrainingSettings("muon", learning_rate=3e-3, tokens=1536),
     ),
     "small": Size(
         _text(512, 1536, 12, 8, 4, 64),
@@ -138,7 +143,7 @@ class PlaygroundExamples:
 
     def _level(self, index: int, random: Random) -> float:
         """The hardest level rises to that of the test within half of the run; half are easier."""
-        hardest = min(1.0, 0.2 + 1.6 * index / self._count)
+        hardest = min(1.0, 0.1 + 1.6 * index / self._count)
         return hardest if random.random() < 0.5 else random.uniform(0, hardest)
 
 
@@ -153,9 +158,20 @@ def playground_trainer(
     if size not in SIZES:
         raise ConfigError(f"size is {size!r}; it can be {', '.join(SIZES)}")
     processor = Qwen3VLProcessor.from_pretrained(embedded_folder())
-    model = Qwen3VLForConditionalGeneration.random(SIZES[size].config(processor), seed)
+    model = _new(SIZES[size].config(processor), seed)
     learned = PlaygroundExamples(processor, examples or SIZES[size].examples, seed)
     return Trainer(model.to(wanted_device(device)), learned, folder / "run", SIZES[size].settings)
+
+
+def _new(config: Qwen3VLConfig, seed: int) -> Qwen3VLForConditionalGeneration:
+    """First weights: random, and small where a layer adds to what came in, to not drown it."""
+    model = Qwen3VLForConditionalGeneration.random(config, seed)
+    text, vision = config.text_config.num_hidden_layers, config.vision_config.depth
+    with torch.no_grad():
+        for name, one in model.named_parameters():
+            if name.endswith(_ADDING):
+                one /= math.sqrt(2 * (vision if ".visual." in name else text))
+    return model
 
 
 def save_playground_model(trainer: Trainer, folder: Path) -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from qwen3_vl.cli.run import harmless
+from qwen3_vl.cli.run import _media, harmless
 
 
 def test_control_characters_do_not_reach_the_terminal() -> None:
@@ -10,3 +10,10 @@ def test_control_characters_do_not_reach_the_terminal() -> None:
 def test_other_text_is_untouched() -> None:
     text = "naïve 你好 😀\n\ttab"
     assert harmless(text) == text
+
+
+def test_a_home_that_nobody_knows_stays_as_it_is_written() -> None:
+    assert _media(["~nobody-at-all/a.png", "https://a/~b.png"]) == [
+        "~nobody-at-all/a.png",
+        "https://a/~b.png",
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -126,6 +127,11 @@ def test_an_old_flat_dictionary_is_read() -> None:
     [
         ({"gpu_memroy": 4}, "unknown key old config: gpu_memroy; did you mean gpu_memory"),
         ({"memory_gb": "8"}, "memory_gb is '8'; it must be a number of gigabytes"),
+        (
+            {"gpu_memory": math.inf},
+            "gpu_memory is inf; it must be a number of gigabytes, and finite",
+        ),
+        ({7: 4}, "unknown key old config: 7"),
         ({"use_flash_attention": 1}, "use_flash_attention is 1; it must be true or false"),
         ({"cpu_cores": 4, "num_threads": 4}, "say the same twice"),
         ({"cpu_cores": 0}, r"cpu\.threads is 0 \(from old key cpu_cores\)"),
@@ -134,3 +140,18 @@ def test_an_old_flat_dictionary_is_read() -> None:
 def test_a_wrong_old_dictionary_is_told(old: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         create_unified_config_manager(legacy=old)
+
+
+@pytest.mark.parametrize("changes", [["cpu.threads"], "cpu.threads=2", UnifiedConfig()])
+def test_what_is_no_table_cannot_change_anything(changes: Any) -> None:
+    manager = create_unified_config_manager()
+    with pytest.raises(ConfigError, match=r"update\(\): takes a table of settings, not a "):
+        manager.update(changes)
+    assert manager.config == UnifiedConfig()
+
+
+def test_a_value_that_holds_itself_is_refused() -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+    with pytest.raises(ConfigError, match=r"a value from update\(\) is more than JSON can say"):
+        create_unified_config_manager().update({"generation.stop": endless})

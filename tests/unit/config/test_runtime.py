@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 
 import pytest
@@ -110,6 +111,12 @@ def test_specs_of_a_machine_in_words() -> None:
         ({"memory_gb": 8}, "need cpu_cores and memory_gb"),
         ({"cpu_cores": 4, "memory_gb": 8, "gpus": 1}, "unknown key gpus"),
         ({"cpu_cores": 4, "memory_gb": "8"}, "memory_gb is '8'; it must be a number"),
+        (
+            {"cpu_cores": 4, "memory_gb": math.nan},
+            "memory_gb is nan; it must be a number .* finite",
+        ),
+        ({"cpu_cores": 4, "memory_gb": 8, "gpu_memory": math.inf}, "gpu_memory is inf"),
+        ({"cpu_cores": 4.5, "memory_gb": 8}, "cpu_cores is 4.5: input should be a valid integer"),
         ({"cpu_cores": 0, "memory_gb": 8}, "at least 1 core"),
         ({"cpu_cores": 4}, "memory_bytes"),
     ],

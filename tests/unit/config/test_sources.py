@@ -11,11 +11,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qwen3_vl.config.machine import MachineSpecs
 from qwen3_vl.config.origins import Settings, build, settings_from
 from qwen3_vl.config.runtime import CPUConfig, UnifiedConfig
 from qwen3_vl.config.sources import gather, read_environment, read_file, read_overrides
 from qwen3_vl.config.writing import write
 from qwen3_vl.errors import ConfigError, DependencyError
+from qwen3_vl.testing import tiny_config
 
 LAPTOP = Path(__file__).parents[3] / "configs" / "laptop.toml"
 
@@ -219,3 +221,41 @@ def test_what_is_written_is_read_back(settings: Settings) -> None:
         again = settings_from(tomllib.loads(write(settings, "toml")), "x")
         assert build(again) == build(settings)
         assert again.keys() <= settings.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        pytest.param("a.toml", "[cpu]\nthreads = 1\nthreads = 2", "overwrite", marks=needs_toml),
+        ("a.json", '{"cpu": {"threads": 1, "threads": 2}}', "threads is given twice; keep one"),
+        ("a.json", '{"cpu": {}, "cpu": {"threads": 2}}', "cpu is given twice"),
+        ("a.yaml", "cpu:\n  threads: 1\n  threads: 2", "threads is given twice"),
+        ("a.json", '{"cpu":' * 50_000, "nested too deeply"),
+        ("a.yaml", "[" * 5_000, "nested too deeply"),
+        pytest.param("a.toml", "a = " + "[" * 5_000, "nested too deeply", marks=needs_toml),
+        ("a.yaml", "cpu: &it\n  threads: *it", "from .*a.yaml is more than JSON can say: circular"),
+        ("a.json", '{"optimization": {"recipe": "\\ud800"}}', "from .*a.json is more than JSON"),
+    ],
+)
+def test_a_file_that_says_too_much_is_refused(
+    tmp_path: Path, name: str, content: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"(?i){message}"):
+        build(read_file(written(tmp_path, name, content)))
+
+
+@pytest.mark.parametrize("override", ["generation.stop=END", 'generation.stop=["END"]'])
+def test_one_string_to_stop_at_may_stand_alone(override: str) -> None:
+    assert build(read_overrides([override])).generation == {"stop": ("END",)}
+
+
+@pytest.mark.parametrize("path", ["memory.max_bytes", "memory.max_context", "gpu.max_bytes"])
+def test_no_limit_is_beyond_all_machines(path: str) -> None:
+    with pytest.raises(ConfigError, match=f"{path} is 9.*less than"):
+        build(read_overrides([f"{path}={'9' * 400}"]))
+
+
+def test_the_automatic_preset_is_made_for_the_model() -> None:
+    machine, model = MachineSpecs(4, 8 * 2**30), tiny_config()
+    settings = gather(preset="auto", machine=machine, model=model)
+    assert build(settings).memory.max_context == model.text_config.max_position_embeddings

@@ -10,6 +10,7 @@ import torch
 from qwen3_vl.errors import ContextLengthError, InputError
 from qwen3_vl.models.cache import DenseCache
 from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
+from qwen3_vl.recipes import compile_recipe
 from tests.support.tiny_models import CONFIGS, Image, Video, tiny_inputs, tiny_model
 
 ROWS = ([3, Image(4, 6), 2, Video(2, 4, 4), 4], [5], [2, Image(2, 2), 1])
@@ -242,6 +243,27 @@ def test_a_mask_that_hides_what_the_cache_holds_is_refused(model):
     mask = torch.tensor([[1, 0, 1, 1]])
     with pytest.raises(InputError, match="none of them can be hidden; leave out the past columns"):
         model(torch.ones(1, 1, dtype=torch.long), mask, past_key_values=cache)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        "memory_efficient_attention",
+        "block_sparse_attention",
+        "quantized_kv(group=8)",
+        "heavy_hitter",
+    ],
+)
+@torch.no_grad()
+def test_a_cache_for_other_seams_is_refused(model, recipe):
+    ids, text = tiny_inputs(model.config, [7])["input_ids"], model.config.text_config
+    other = model.with_seams(compile_recipe(recipe, model.config).seams)
+    other(ids, past_key_values=DenseCache(text, 1, other.seams))
+    for one, cache in ((other, DenseCache(text, 1)), (model, DenseCache(text, 1, other.seams))):
+        with pytest.raises(InputError, match=r"otherwise; make it with .*, model\.seams\)"):
+            one(ids, past_key_values=cache)
+    rounded = model.with_seams(compile_recipe("weight_int8", model.config).seams)
+    rounded(ids, past_key_values=DenseCache(text, 1))  # that is no matter of the cache
 
 
 def test_direct_calls_check_their_tensors_too(model):

@@ -54,7 +54,7 @@ class BlockSparseAttention:
     def chosen(self, q: Tensor, k: Tensor) -> Tensor:
         """The first block, and the heaviest ones until they hold `mass`; all of them if short."""
         first, count = (len(k) - len(q)) // self.block, -(-len(k) // self.block)
-        if self.mass == 1 or len(q) == 1 or len(k) < self.shortest:
+        if self.mass == 1 or len(q) == 1 or len(k) < self.shortest or count == 1:
             return q.new_ones(k.shape[1], count - first, count, dtype=torch.bool)
         share = self.estimate(q, k)
         share, order = share.sort(dim=-1, descending=True)

@@ -34,6 +34,11 @@ class FlashAttention2:
                 "flash_attention_2 needs a GPU of compute capability 8.0 or later; "
                 "use memory_efficient_attention"
             )
+        if plan.device.type == "cuda" and plan.dtype not in (None, torch.bfloat16, torch.float16):
+            raise Incompatible(
+                f"flash_attention_2 computes on GPUs in 16 bits alone, not in {plan.dtype}; set "
+                "dtype to bfloat16 or float16, or use memory_efficient_attention"
+            )
         return plan.answer(self, mixer=self)
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> Tensor:

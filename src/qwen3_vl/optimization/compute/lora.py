@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 from qwen3_vl.errors import ConfigError, Incompatible
+from qwen3_vl.hub import expanded
 from qwen3_vl.models.adapters import LowRank
 from qwen3_vl.models.linears import linears
 from qwen3_vl.models.lora_files import LoraFiles
@@ -61,4 +61,4 @@ class Lora:
         return {path: LowRank(files, path, self.scale) for path in files.shapes}
 
     def _files(self) -> LoraFiles:
-        return LoraFiles.open(Path(self.folder).expanduser())
+        return LoraFiles.open(expanded(self.folder))

@@ -211,3 +211,8 @@ def test_blocks_of_two_sizes_do_not_go_together() -> None:
 def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(settings))):
         BlockSparseAttention(**settings)
+
+
+def test_one_block_is_seen_whole_however_large_it_is() -> None:
+    q, k = random(7, 9)
+    assert BlockSparseAttention(0.5, block=2**60, stride=1, shortest=0).chosen(q, k).all()

@@ -17,6 +17,7 @@ from qwen3_vl.ops.attention import meaning
 from qwen3_vl.optimization.attention import flash_attention_2
 from qwen3_vl.optimization.attention.flash_attention_2 import FlashAttention2
 from qwen3_vl.plan import Plan
+from qwen3_vl.recipes import compile_recipe
 from qwen3_vl.testing import Bench, tiny_config
 from tests.unit.optimization.attention.test_memory_efficient_attention import (
     check_attention,
@@ -134,3 +135,16 @@ def test_a_gpu_before_ampere_is_refused_when_the_plan_is_made(
         return
     with pytest.raises(Incompatible, match=r"8\.0 or later; use memory_efficient_attention"):
         plan.then(FlashAttention2())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, None], ids=str)
+def test_float32_on_a_gpu_is_refused_when_the_plan_is_made(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype | None
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 0))
+    assert compile_recipe("flash_attention_2", tiny_config(), "cpu", dtype).steps
+    if dtype is not torch.float32:
+        assert compile_recipe("flash_attention_2", tiny_config(), "cuda", dtype).steps
+        return
+    with pytest.raises(Incompatible, match=r"not in torch\.float32; set dtype to bfloat16"):
+        compile_recipe("flash_attention_2", tiny_config(), "cuda", dtype)

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from qwen3_vl.errors import CheckpointError, ConfigError, Incompatible
+from qwen3_vl.errors import CheckpointError, ConfigError, Incompatible, InputError
 from qwen3_vl.models.adapters import factors_of
 from qwen3_vl.models.linears import linears
 from qwen3_vl.models.lora_files import Factors, LoraFiles, fresh_factors, write_lora
@@ -248,6 +248,10 @@ def no_such_module(folder: Path) -> None:
         (lambda f: edit(f, invented_kind=3), CheckpointError, "invented_kind=3"),
         (lambda f: edit(f, peft_type="IA3"), CheckpointError, "kind IA3, not LORA"),
         (lambda f: edit(f, alpha_pattern={".*": "much"}), CheckpointError, "alpha of .* is 'much'"),
+        (lambda f: edit(f, alpha_pattern={"(": 1}), CheckpointError, "not a regular expression"),
+        (lambda f: edit(f, alpha_pattern=["q"]), CheckpointError, "it must be a table"),
+        (lambda f: edit(f, alpha_pattern={".*": 10**400}), CheckpointError, "it must be a number"),
+        (lambda f: edit(f, alpha_pattern={".*": math.nan}), CheckpointError, "alpha of .* is nan"),
         (lambda f: (f / "adapter_config.json").unlink(), CheckpointError, "as PEFT saves it"),
         (lambda f: (f / "adapter_model.safetensors").unlink(), CheckpointError, "is missing"),
         (cut, CheckpointError, "cut short or broken"),
@@ -255,8 +259,9 @@ def no_such_module(folder: Path) -> None:
         (no_such_module, Incompatible, "layers.9.self_attn.q_proj, which is no linear module"),
     ],
     ids=[
-        "dora", "bias", "more modules", "pissa", "unknown", "other kind", "alpha", "no config",
-        "no weights", "cut", "other model", "no module",
+        "dora", "bias", "more modules", "pissa", "unknown", "other kind", "alpha", "no pattern",
+        "no table", "huge alpha", "nan alpha", "no config", "no weights", "cut",
+        "other model", "no module",
     ],
 )  # fmt: skip
 def test_what_is_no_plain_adapter_of_this_model_is_refused(
@@ -285,6 +290,11 @@ def test_factors_of_other_kinds_are_refused(tmp_path: Path) -> None:
         (tensors | {"base_model.model.lm_head.weight": torch.ones(2)}, "no factor of a linear"),
         ({key: one for key, one in tensors.items() if key != name}, "do not fit together"),
         ({}, "holds nothing"),
+        (tensors | {name: tensors[name].to(torch.int8)}, f"{name} is I8 .* F32, BF16, F16, F64"),
+        (tensors | {name: tensors[name].half()}, "do not fit together"),
+        (tensors | {name: tensors[name][0].clone()}, r"of shape \[\d+\]; a factor is a matrix"),
+        (tensors | {name: tensors[name].unsqueeze(2)}, r"a factor is a matrix"),
+        (tensors | {name: tensors[name][:0]}, r"of shape \[0, \d+\]; a factor is a matrix"),
     ):
         save_file(broken, file)
         with pytest.raises(CheckpointError, match=cause):
@@ -300,3 +310,21 @@ def test_a_scale_is_finite(scale: float) -> None:
 def test_a_folder_must_be_given() -> None:
     with pytest.raises(ConfigError, match="lora: folder must be given"):
         compile_recipe("lora", tiny_config())
+
+
+def test_the_factors_are_found_however_the_folder_is_named(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_lora(tmp_path / "one", adapter())
+    monkeypatch.chdir(tmp_path)
+    model = bench.load(Lora("one"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for folder in ("one", Path("x/../one"), tmp_path / "one", "~/one"):
+        assert factors_of(model, folder).keys() == adapter().keys()
+    with pytest.raises(InputError, match="no adapter from two; it has adapters from: one"):
+        factors_of(model, "two")
+
+
+def test_a_home_that_nobody_knows_is_a_folder_that_is_not_there() -> None:
+    with pytest.raises(CheckpointError, match="~nobody-at-all/adapter has no adapter_config"):
+        compile_recipe('lora(folder="~nobody-at-all/adapter")', tiny_config())
