@@ -177,3 +177,8 @@ def name_of(step: Optimization) -> str:
 def questions() -> dict[str, str]:
     """What each seam asks."""
     return {one.name: one.metadata["question"] for one in fields(Seams)}
+
+
+def laws() -> dict[str, str]:
+    """How two techniques on the same seam go together, for each seam."""
+    return {one.name: one.metadata["law"].value for one in fields(Seams)}

@@ -19,6 +19,7 @@ from PIL import Image
 from qwen3_vl.cli.main import main
 from qwen3_vl.hardware.device import Gpu
 from qwen3_vl.loading import embedded_folder
+from qwen3_vl.plugins import techniques
 from tests.support.tiny_checkpoint import with_embedded_tokens, write_checkpoint
 from tests.support.tiny_models import CONFIGS, random_model
 
@@ -223,10 +224,15 @@ def test_the_automatic_preset_is_made_for_the_model_that_runs(qwen3_vl: Command)
     assert done.returncode == 0, done.stderr
 
 
-def test_optimizations_lists_what_is_on_disk(qwen3_vl: Command) -> None:
+def test_optimizations_lists_what_is_on_disk(
+    qwen3_vl: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     done = qwen3_vl("optimizations")
     assert done.returncode == 0, done.stderr
-    assert all(name in done.stdout for name in ("sliding_window", "quantized_kv", "weight_int8"))
+    for name, technique in techniques().items():
+        assert name in done.stdout
+        assert f"{technique.card['Seam']}: " in done.stdout
 
 
 def test_inspect_counts_the_official_parameters(qwen3_vl: Command) -> None:

@@ -28,7 +28,7 @@ def python(*arguments: str, plugins: Path | None = None, code: int = 0) -> str:
         "PYTHONPATH": str(plugins or ""),
         "PYTHONDONTWRITEBYTECODE": "1",
         "HF_HUB_OFFLINE": "1",
-        "COLUMNS": "100",
+        "COLUMNS": "160",
         "OMP_NUM_THREADS": "1",  # tiny models are fastest so
     }
     command = [sys.executable, *arguments]
