@@ -109,7 +109,7 @@ SIZES: Mapping[str, Size] = {
         _text(192, 512, 6, 6, 2, 32),
         _vision(128, 384, 6, 4, (1, 3, 4), 192),
         400_000,
-        TrainingSettings("muon", learning_rate=3e-3, tokens=1536),
+        TrainingSettings("muon", learning_rate=4e-3),
     ),
     "small": Size(
         _text(512, 1536, 12, 8, 4, 64),
