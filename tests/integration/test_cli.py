@@ -2,56 +2,23 @@
 
 from __future__ import annotations
 
-import io
 import os
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants
 from PIL import Image
 
-from qwen3_vl.cli.main import main
 from qwen3_vl.hardware.device import Gpu
 from qwen3_vl.loading import embedded_folder
 from qwen3_vl.plugins import techniques
+from tests.support.commands import Command
 from tests.support.tiny_checkpoint import with_embedded_tokens, write_checkpoint
 from tests.support.tiny_models import CONFIGS, random_model
-
-
-@dataclass(frozen=True)
-class Done:
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-Command = Callable[..., Done]
-
-
-@pytest.fixture
-def qwen3_vl(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Command:
-    """Runs a command in this process, without a network and with an empty cache of models."""
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("COLUMNS", "100")
-
-    def run(*arguments: str, stdin: str = "") -> Done:
-        monkeypatch.setattr(sys, "argv", ["qwen3-vl", *arguments])
-        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
-        with pytest.raises(SystemExit) as left:
-            main()
-        out, err = capsys.readouterr()
-        return Done(int(left.value.code or 0), out, err)
-
-    return run
 
 
 def test_python_m_runs_the_same_command() -> None:

@@ -4,41 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from qwen3_vl.cli.main import main
-
-
-@dataclass(frozen=True)
-class Done:
-    returncode: int
-    stdout: str
-    stderr: str
-
+from tests.support.commands import Command
 
 DOCS = Path(__file__).parents[2] / "docs" / "configuration.md"
 
-Command = Callable[..., Done]
-
 
 @pytest.fixture
-def config(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+def config(qwen3_vl: Command) -> Command:
     """Runs a config command in this process."""
-    monkeypatch.setenv("COLUMNS", "100")
-
-    def run(*arguments: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["qwen3-vl", "config", *arguments])
-        with pytest.raises(SystemExit) as left:
-            main()
-        out, err = capsys.readouterr()
-        return Done(int(left.value.code or 0), out, err)
-
-    return run
+    return partial(qwen3_vl, "config")
 
 
 def test_show_tells_each_value_and_its_origin(

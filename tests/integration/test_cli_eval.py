@@ -3,52 +3,26 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from huggingface_hub import constants
 
-from qwen3_vl.cli.main import main
 from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
 from qwen3_vl.processing.processor import Qwen3VLProcessor
 from qwen3_vl.validation.quality.suite import TASKS, VERSION
+from tests.support.commands import Command
 from tests.support.self_labelled import likelihood, world
 from tests.support.tiny_checkpoint import write_checkpoint
 from tests.support.tiny_models import random_model
 
 
-@dataclass(frozen=True)
-class Done:
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-Command = Callable[..., Done]
-
-
-@pytest.fixture
-def qwen3_vl(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Command:
-    """Runs a command in this process, without a network and with an empty cache of models."""
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+@pytest.fixture(autouse=True)
+def wide_and_on_one_thread(monkeypatch: pytest.MonkeyPatch, qwen3_vl: Command) -> None:  # noqa: ARG001
+    """Over the settings of `qwen3_vl`: a wider table, and the one thread that is fastest here."""
     monkeypatch.setenv("COLUMNS", "110")
-    monkeypatch.setenv("QWEN3_VL__CPU__THREADS", "1")  # tiny models are fastest on one
-
-    def run(*arguments: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["qwen3-vl", *arguments])
-        with pytest.raises(SystemExit) as left:
-            main()
-        out, err = capsys.readouterr()
-        return Done(int(left.value.code or 0), out, err)
-
-    return run
+    monkeypatch.setenv("QWEN3_VL__CPU__THREADS", "1")
 
 
 @pytest.fixture

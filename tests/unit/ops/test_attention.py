@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from qwen3_vl.ops.attention import attention, meaning
-from qwen3_vl.testing import check_op, tolerance
+from tests.support.bounds import check_attention
 
 
 def random(queries: int, keys: int, heads: int, kv_heads: int, dim: int, seed: int = 0):
@@ -19,16 +19,7 @@ def random(queries: int, keys: int, heads: int, kv_heads: int, dim: int, seed: i
 
 
 def check(q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> None:
-    dtype, (q64, k64, v64) = q.dtype, (x.double() for x in (q, k, v))
-    exact = meaning(q64, k64, v64, causal=causal)
-    # The scores are sums in float32, whose error moves a weight by as much; the weights and the
-    # result are then written in the dtype.
-    weighted = meaning(q64, k64, v64.abs(), causal=causal)
-    largest_score = q64.norm(dim=-1, keepdim=True) * k64.norm(dim=-1).max() * q.shape[-1] ** -0.5
-    terms = len(k) + q.shape[-1]
-    allowed = tolerance(weighted * (1 + 2 * largest_score), terms, torch.float32)
-    allowed += tolerance(weighted, terms, dtype, roundings=2)
-    check_op(attention(q, k, v, causal=causal), exact, allowed)
+    check_attention(attention(q, k, v, causal=causal), q, k, v, causal=causal)
 
 
 @given(

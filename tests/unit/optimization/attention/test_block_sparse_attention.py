@@ -18,7 +18,7 @@ from qwen3_vl.optimization.attention.block_sparse_attention import BlockSparseAt
 from qwen3_vl.recipes import compile_recipe
 from qwen3_vl.seams import Mixer, Seams
 from qwen3_vl.testing import Bench, tiny_config
-from tests.unit.optimization.attention.test_memory_efficient_attention import check_logits
+from tests.support.bounds import check_logits
 
 BLOCK, STRIDE = 8, 4
 

@@ -19,12 +19,8 @@ from qwen3_vl.optimization.attention.flash_attention_2 import FlashAttention2
 from qwen3_vl.plan import Plan
 from qwen3_vl.recipes import compile_recipe
 from qwen3_vl.testing import Bench, tiny_config
-from tests.unit.optimization.attention.test_memory_efficient_attention import (
-    check_attention,
-    check_logits,
-    metered,
-    random,
-)
+from tests.support.bounds import check_attention, check_logits
+from tests.unit.optimization.attention.test_memory_efficient_attention import metered, random
 
 FUSED = "_scaled_dot_product_flash_attention_for_cpu"
 

@@ -14,13 +14,13 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from qwen3_vl.config.model import Qwen3VLConfig
 from qwen3_vl.errors import ConfigError
 from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
 from qwen3_vl.ops.attention import meaning
 from qwen3_vl.optimization.attention.memory_efficient_attention import MemoryEfficientAttention
 from qwen3_vl.seams import Seams
-from qwen3_vl.testing import Bench, Prompt, check_op, tolerance
+from qwen3_vl.testing import Bench, Prompt
+from tests.support.bounds import check_attention, check_logits
 
 
 def small(folder: Path) -> dict[str, Any]:  # noqa: ARG001
@@ -60,29 +60,6 @@ def random(queries: int, keys: int, heads: int, kv_heads: int, dim: int) -> tupl
     generator = torch.Generator().manual_seed(queries * keys + dim)
     shapes = ((queries, heads, dim), (keys, kv_heads, dim), (keys, kv_heads, dim))
     return tuple(torch.randn(shape, generator=generator) for shape in shapes)
-
-
-def check_attention(actual: Tensor, q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> None:
-    """Compare with the full softmax in float64."""
-    q, k, v = (x.double() for x in (q, k, v))
-    exact = meaning(q, k, v, causal=causal)
-    # A score is a sum in float32, whose error moves the weight of a value by as much.
-    weighted = meaning(q, k, v.abs(), causal=causal)
-    largest_score = q.norm(dim=-1, keepdim=True) * k.norm(dim=-1).max() * q.shape[-1] ** -0.5
-    terms = len(k) + q.shape[-1]
-    allowed = tolerance(weighted * (1 + 2 * largest_score), terms, torch.float32)
-    check_op(actual, exact, allowed + tolerance(weighted, terms, actual.dtype, roundings=2))
-
-
-def check_logits(actual: Tensor, expected: Tensor, config: Qwen3VLConfig) -> None:
-    """The same but for the order of sums: two of them are added in each layer of text and vision.
-
-    The scale is that of all logits: what is added in a layer may cancel in one of them.
-    """
-    text, layers = config.text_config, config.vision_config.depth
-    layers += text.num_hidden_layers
-    magnitude = expected.abs().max() * 2 * layers
-    check_op(actual, expected, tolerance(magnitude, text.intermediate_size, torch.float32))
 
 
 @pytest.mark.parametrize("tile", [(3, 2), (5, 7), (16, 3), (1000, 1000)], ids=str)

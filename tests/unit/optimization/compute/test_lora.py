@@ -23,8 +23,8 @@ from qwen3_vl.optimization.precision.weight_int8 import WeightInt8
 from qwen3_vl.plan import Plan
 from qwen3_vl.recipes import compile_recipe
 from qwen3_vl.testing import Bench, tiny_config
+from tests.support.bounds import check_logits
 from tests.support.tiny_models import CONFIGS, random_model, tiny_inputs
-from tests.unit.optimization.attention.test_memory_efficient_attention import check_logits
 
 PARTS = ("self_attn.q_proj", "mlp.down_proj", "visual.blocks.1.attn.qkv", "merger.linear_fc2")
 

@@ -18,7 +18,7 @@ from qwen3_vl.optimization.kv_cache.heavy_hitter import HeavyHitter
 from qwen3_vl.optimization.kv_cache.sliding_window import SlidingWindow
 from qwen3_vl.seams import PLAIN, Retain, Seams
 from qwen3_vl.testing import Bench, tolerance
-from tests.unit.optimization.attention.test_memory_efficient_attention import check_logits
+from tests.support.bounds import check_logits
 from tests.unit.optimization.kv_cache.test_sliding_window import (
     DIM,
     HEADS,

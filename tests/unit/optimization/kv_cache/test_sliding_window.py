@@ -22,7 +22,7 @@ from qwen3_vl.optimization.kv_cache.sliding_window import SlidingWindow
 from qwen3_vl.plan import Optimization
 from qwen3_vl.seams import PLAIN, Mixer, Retain, Seams
 from qwen3_vl.testing import Bench, Prompt, tiny_config
-from tests.unit.optimization.attention.test_memory_efficient_attention import check_logits
+from tests.support.bounds import check_logits
 
 TEXT = tiny_config().text_config
 HEADS, KV_HEADS, DIM = 4, 2, 8
