@@ -131,7 +131,7 @@ def _limits(config: UnifiedConfig, machine: MachineSpecs) -> Iterator[Problem]:
         if limit is not None and limit > there:
             yield Problem(
                 setting,
-                f"allows {_gigabytes(limit)}, but there are only {_gigabytes(there)}",
+                f"allows {_told(limit)}, but there are only {_told(there)}",
                 "set it lower, or null for all",
             )
 
@@ -166,8 +166,8 @@ def _in_memory(
     fewer = f"a shorter memory.max_context (at most {tokens}), " if tokens > 0 else ""
     yield Problem(
         setting,
-        f"{_gigabytes(need)} are needed for the weights and a context of {context} tokens, but "
-        f"there are {_gigabytes(room)}",
+        f"{_told(need)} are needed for the weights and a context of {context} tokens, but "
+        f"there are {_told(room)}",
         f"try {fewer}a smaller format or a recipe, or allow more",
     )
 
@@ -195,5 +195,5 @@ def _answer(config: UnifiedConfig) -> int:
     return config.generation.get("max_new_tokens") or GenerationConfig.max_new_tokens
 
 
-def _gigabytes(count: int) -> str:
-    return f"{count / 1e9:.1f} GB"
+def _told(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count:,} bytes"
