@@ -68,6 +68,22 @@ def test_a_recipe_can_be_compared_with_another(
     assert record["first_divergence"] is None
 
 
+def test_a_broken_model_can_be_judged_too(
+    qwen3_vl: Command, checkpoint: str, tmp_path: Path
+) -> None:
+    found = tmp_path / "found.json"
+    asked = ("eval", "quality", "-m", checkpoint, "--tasks", "colour_shape", "--items", "1")
+    done = qwen3_vl(*asked, "--sabotage", "dropped_deepstack", "--json", str(found))
+    assert done.returncode == 0, done.stderr
+    assert "dropped_deepstack, against" in done.stdout
+    data = json.loads(found.read_text())
+    assert data["about"]["wanted"]["sabotage"] == "dropped_deepstack"
+    assert max(data["records"][0]["kl"]) > 0
+    refused = qwen3_vl(*asked, "--sabotage", "smoke")
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("error: there is no sabotage 'smoke'; there are: random_evic")
+
+
 def test_every_task_can_be_asked(qwen3_vl: Command, checkpoint: str, tmp_path: Path) -> None:
     found = tmp_path / "found.json"
     asked = ("eval", "quality", "-m", checkpoint, "--items", "1", "--level", "0")

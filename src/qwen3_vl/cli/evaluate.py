@@ -38,6 +38,9 @@ def quality(
     tasks: Annotated[str, typer.Option(help="Names, joined with commas, or all.")] = "all",
     items: Annotated[int, typer.Option(min=1, help="Questions of each task.")] = 2000,
     level: Annotated[float, typer.Option(help="Difficulty; below 1 is easier.")] = 1.0,
+    sabotage: Annotated[
+        str, typer.Option(help="Break the model in this way too; the verdict must see it.")
+    ] = "",
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write all that was found here.")
     ] = None,
@@ -53,12 +56,15 @@ def quality(
     from qwen3_vl.validation.quality.evaluate import evaluate
     from qwen3_vl.validation.quality.plot import plotter
     from qwen3_vl.validation.quality.report import Report
+    from qwen3_vl.validation.quality.sabotage import SABOTAGES
 
     names = _chosen(tasks, list(suite.TASKS))
     # What is wrong is told before weights are read, and before hours have passed.
     config = find_config(model)
     for one in (recipe, against):
         compile_recipe(one, config)
+    if sabotage and sabotage not in SABOTAGES:
+        raise ConfigError(f"there is no sabotage {sabotage!r}; there are: {', '.join(SABOTAGES)}")
     draw = None if plot is None else plotter(plot)
     for file in (json_file, plot):
         _check_place(file)
@@ -66,13 +72,17 @@ def quality(
         vlm = _load(model, dtype, device)
     plain, processor = vlm.engine.model, vlm.engine.processor
     ours, theirs = _with_recipe(plain, recipe), _with_recipe(plain, against)
+    if sabotage:
+        ours = SABOTAGES[sabotage](ours)
     # In turns, so that the time that is left can be told.
     questions = [(name, index) for index in range(items) for name in names]
     console = Console(stderr=True)
     shown = track(questions, "asking", console=console, disable=not console.is_terminal)
     asked = (suite.make_item(name, index, level=level) for name, index in shown)
     records = list(evaluate(ours, theirs, processor, asked))
-    wanted = Wanted(model, recipe, against, suite.VERSION, tuple(names), items, level)
+    wanted = Wanted(
+        model, recipe, against, suite.VERSION, tuple(names), items, level, sabotage=sabotage
+    )
     report = Report.of(About.here(wanted, plain), records)
     _show(report)
     if json_file is not None:

@@ -21,6 +21,7 @@ from qwen3_vl.training.trainer import Trainer, TrainingSettings
 from qwen3_vl.validation.quality.suite import TASKS, make_item
 
 _WEIGHTS: Mapping[str, float] = {
+    "copy": 1.5,
     "count": 3.0,
     "grammar": 0.5,
     "grounding": 2.0,
@@ -30,10 +31,15 @@ _WEIGHTS: Mapping[str, float] = {
     "needle_values": 0.4,
     "ocr": 4.0,
     "odd_one_out": 1.5,
+    "recall": 1.5,
     "relation": 1.5,
     "table": 1.5,
 }
 """How often a task comes up, beside the others, which count one."""
+_BASICS = ("colour_shape", "copy", "count", "grounding", "needle", "ocr", "recall", "relation")
+"""What all the others are made of, and what is learned first, alone."""
+_BASICS_SHARE = 0.3
+"""Of the run."""
 _SEEDS_APART = 10**9
 """Items of one seed, which no other has."""
 _ADDING = ("o_proj.weight", "down_proj.weight", "attn.proj.weight", "mlp.linear_fc2.weight")
@@ -121,14 +127,12 @@ SIZES: Mapping[str, Size] = {
 
 
 class PlaygroundExamples:
-    """A mix of all tasks that grows harder: each index has its task, level and item."""
+    """The basics, then a mix of all tasks, ever harder: each index has its task, level and item."""
 
     def __init__(self, processor: Qwen3VLProcessor, count: int, seed: int = 0) -> None:
         self._processor = processor
         self._count = count
         self._seed = seed
-        self._tasks = list(TASKS)
-        self._weights = [_WEIGHTS.get(task, 1.0) for task in TASKS]
 
     def __len__(self) -> int:
         return self._count
@@ -136,7 +140,8 @@ class PlaygroundExamples:
     def __getitem__(self, index: int) -> Example:
         """The example of this index, always the same."""
         random = Random(f"{self._seed}/{index}")  # noqa: S311 (nothing here is secret)
-        (task,) = random.choices(self._tasks, self._weights)
+        tasks = _BASICS if index < _BASICS_SHARE * self._count else tuple(TASKS)
+        (task,) = random.choices(tasks, [_WEIGHTS.get(task, 1.0) for task in tasks])
         own = self._seed * _SEEDS_APART + index
         item = make_item(task, own, split="train", level=self._level(index, random))
         return Example.of(item.conversation, self._processor, balance=_BALANCE)

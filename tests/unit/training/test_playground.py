@@ -86,6 +86,8 @@ def test_all_tasks_come_up_and_grow_harder(
     tasks, splits, levels = zip(*asked, strict=True)
     assert set(splits) == {"train"}
     assert Counter(tasks).keys() == TASKS.keys()
+    assert len(set(tasks[:600])) == 8, "the basics come first, alone"
+    assert set(tasks[600:700]) - set(tasks[:600])
     assert max(levels[:200]) < 0.4
     assert Counter(levels[1000:])[1.0] > 400
     assert min(levels[1500:]) < 0.1, "easy ones stay in the mix"

@@ -29,11 +29,14 @@ class Wanted:
     level: float = 1.0
     """How difficult they are; 1 is the suite's own."""
     split: Literal["test"] = "test"
+    sabotage: str = ""
+    """How the model with the recipe was broken on purpose; empty: it was not."""
 
     @property
     def title(self) -> str:
         """Model, recipe and what it is compared with."""
-        return f"{self.model}: {self.recipe or 'plain'}, against {self.against or 'plain'}"
+        judged = " + ".join(one for one in (self.recipe, self.sabotage) if one) or "plain"
+        return f"{self.model}: {judged}, against {self.against or 'plain'}"
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,10 @@ class Dice:
         wanted = self.questions if at_most is None else at_most
         return self.rng.sample(choices, min(wanted, len(choices)))
 
+    def up_to(self, most: int) -> int:
+        """A number of things that are asked for one by one: in the test there is one."""
+        return self.rng.randint(1, min(most, self.questions)) if self.questions > 1 else 1
+
     def may_ask(self, problem: str) -> bool:
         """Whether a problem belongs to the split; for tasks that have few of them."""
         kept = zlib.crc32(problem.encode()) % _KEPT_FOR_TEST == 0

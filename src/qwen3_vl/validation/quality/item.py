@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from qwen3_vl.processing.boxes import read_boxes
 
 Part = Mapping[str, Any]
 """A piece of a message, as the chat format has it: {"type": "image", "image": …}, or of text."""
 Kind = Literal["exact", "box", "likelihood"]
 """How an answer is judged: by its text, by how its box lies, or by how likely the right one is."""
 
-_BOX = re.compile(r'"bbox_2d"\s*:\s*\[\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*\]')
 GOOD_OVERLAP = 0.5
 """A box that shares this much of its area with the right one counts as found."""
 
@@ -57,26 +57,6 @@ class Item:
     def score(self, text: str) -> float:
         """1 for a right answer, else 0. What is judged by likelihood has no right text."""
         if self.kind == "box":
-            given, wanted = read_box(text), read_box(self.answer)
-            if given is None or wanted is None:
-                return 0.0
-            return float(overlap(given, wanted) >= GOOD_OVERLAP)
+            (wanted,) = read_boxes(self.answer)
+            return float(any(wanted.overlap(one) >= GOOD_OVERLAP for one in read_boxes(text)[:1]))
         return float(text.strip() == self.answer)
-
-
-def read_box(text: str) -> tuple[int, int, int, int] | None:
-    """The first box [left, top, right, bottom], in thousandths of the picture; None without one."""
-    found = _BOX.search(text)
-    if found is None:
-        return None
-    left, top, right, bottom = (int(number) for number in found.groups())
-    return left, top, right, bottom
-
-
-def overlap(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> float:
-    """The shared area as a part of the area that both cover."""
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    shared = max(0, width) * max(0, height)
-    areas = [max(0, box[2] - box[0]) * max(0, box[3] - box[1]) for box in (one, other)]
-    return shared / (sum(areas) - shared) if shared else 0.0

@@ -127,7 +127,7 @@ def two_questions(dice: Dice) -> Item:
         content = _fill(dice, canvas, (column * wide, row * high, wide, high))
         asked.append((f"what is in row {row + 1}, column {column + 1}?", content))
     canvas.noise(rng, dice.between((0, 0), (0, 16)))
-    chosen = rng.sample(asked, max(2, dice.questions))
+    chosen = dice.some_of(asked, at_most=max(2, dice.questions))
     return Item("two_questions", turns([picture(canvas.image())], chosen))
 
 

@@ -22,7 +22,7 @@ def ocr(dice: Dice) -> Item:
     """Characters to read; harder when they are many and small."""
     canvas = new_canvas(dice)
     canvas.clutter(dice.rng, dice.between((0, 0), (0, 6)))
-    lines = min(dice.questions, 3)
+    lines = dice.up_to(3)
     colours = dice.rng.sample(_inks(canvas), lines)
     asked: list[Answered] = []
     band = canvas.height // lines

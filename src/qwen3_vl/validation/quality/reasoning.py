@@ -19,7 +19,7 @@ def chain(dice: Dice) -> Item:
 def arithmetic(dice: Dice) -> Item:
     """Sums and differences; harder with more digits."""
     asked = [_new_problem(dice, _arithmetic) for _ in range(dice.questions)]
-    return Item("arithmetic", turns([], asked))
+    return Item("arithmetic", turns([], list(dict.fromkeys(asked))))
 
 
 def _new_problem(dice: Dice, draw: Callable[[Dice], Answered]) -> Answered:

@@ -13,6 +13,8 @@ from qwen3_vl.validation.quality.reading import CHARACTERS, DIGITS
 
 _LETTERS = "ABCDEFGHJKLMNPRSTUVWXYZ"
 _TOKEN = re.compile(r"[a-z]+|\S")
+_MOST_CODES = 6
+"""In one text, where they are asked for one by one."""
 _FIELDS = ("size", "cost", "row", "column", "code", "image", "count", "text", "line", "day")
 
 
@@ -23,7 +25,7 @@ def tokens(words: str) -> int:
 
 def needle(dice: Dice) -> Item:
     """A code in a long text; harder when the text is longer."""
-    pairs = [(key, _value(dice)) for key in _keys(dice, dice.questions)]
+    pairs = [(key, _value(dice)) for key in _keys(dice, dice.up_to(_MOST_CODES))]
     words = _hide(dice, pairs)
     asked = [(_one_code(dice, key), value) for key, value in dice.some_of(pairs)]
     return Item("needle", _after(words, asked))
@@ -38,12 +40,12 @@ def needle_keys(dice: Dice) -> Item:
         wanted = dice.some_of(pairs, dice.between((2, 2), (2, 4)))
         keys = ", ".join(key for key, _ in wanted)
         asked.append((f"give the codes of {keys}.", ", ".join(value for _, value in wanted)))
-    return Item("needle_keys", _after(words, asked))
+    return Item("needle_keys", _after(words, list(dict.fromkeys(asked))))
 
 
 def needle_values(dice: Dice) -> Item:
     """All codes of one key, in the order of the text."""
-    keys = _keys(dice, max(dice.questions, 2))
+    keys = _keys(dice, max(dice.up_to(_MOST_CODES), 2))
     pairs = [(key, _value(dice)) for key in keys for _ in range(dice.between((2, 2), (2, 4)))]
     dice.rng.shuffle(pairs)
     words = _hide(dice, pairs)

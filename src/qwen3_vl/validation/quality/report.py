@@ -44,7 +44,7 @@ class Report:
     def to_json(self) -> str:
         """All of it, item by item too."""
         data = {"format": FORMAT} | asdict(self) | {"weights": self.weights}
-        return json.dumps(_plain(data), ensure_ascii=False) + "\n"
+        return json.dumps(as_json(data), ensure_ascii=False) + "\n"
 
     def tables(self) -> tuple[Table, Table]:
         """What became of the answers; and how close the models are, at which price."""
@@ -102,12 +102,12 @@ def _closeness(one: Summary) -> tuple[str, ...]:
     )
 
 
-def _plain(value: Any) -> Any:
+def as_json(value: Any) -> Any:
     """As JSON has it, with six digits of a number that was measured."""
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
+        return {key: as_json(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in value]
+        return [as_json(one) for one in value]
     return float(f"{value:.6g}") if isinstance(value, float) else value

@@ -1,4 +1,4 @@
-"""Five ways to break a model, each a mistake that is really made: an evaluation must see them all.
+"""Six ways to break a model, each a mistake that is really made: an evaluation must see them all.
 
 Each gives a broken model that shares its weights with the whole one, which stays as it is.
 """
@@ -39,9 +39,12 @@ def dropped_visual_tokens(model: Model) -> Model:
 
 def wrong_rope_delta(model: Model) -> Model:
     """What follows a picture stands as far behind it as if all its tokens counted."""
-    broken = model.with_seams(model.seams)
-    broken.model.__class__ = _CountingEveryToken  # the same modules; one method is another
-    return broken
+    return _misplacing(model, _CountingEveryToken)
+
+
+def flat_positions(model: Model) -> Model:
+    """Each token stands one behind the token before it, also in pictures: plain 1-D positions."""
+    return _misplacing(model, _Flat)
 
 
 def dropped_deepstack(model: Model) -> Model:
@@ -58,6 +61,7 @@ SABOTAGES: Mapping[str, Callable[[Model], Model]] = {
         two_bit_keys,
         dropped_visual_tokens,
         wrong_rope_delta,
+        flat_positions,
         dropped_deepstack,
     )
 }
@@ -114,8 +118,8 @@ class RandomFifth:
         return group
 
 
-class _CountingEveryToken(Qwen3VLModel):
-    """Takes the place of a token that follows a picture for its position."""
+class _Misplacing(Qwen3VLModel):
+    """The same pass at other positions; those that are given follow from earlier wrong ones."""
 
     def run(
         self,
@@ -127,23 +131,43 @@ class _CountingEveryToken(Qwen3VLModel):
         watch: Callable[[Tensor], None] | None = None,
         head: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
-        """The same pass at wrong positions; those that are given follow from earlier wrong ones."""
+        """Hidden states, as those of the whole model would be elsewhere."""
         if position_ids is None:
-            position_ids = self._miscounted(input_ids, packing, pictures, cache)
+            starts = cache.positions if cache else [0] * len(input_ids)
+            wrong = self.wrong(input_ids, packing.mask.long(), pictures)
+            position_ids = wrong + torch.tensor(starts, device=wrong.device).unsqueeze(1)
         return super().run(input_ids, packing, pictures, position_ids, cache, watch, head)
 
-    def _miscounted(
-        self, input_ids: Tensor, packing: Packing, pictures: Pictures, cache: DenseCache | None
-    ) -> Tensor:
-        mask = packing.mask.long()
+    def wrong(self, input_ids: Tensor, mask: Tensor, pictures: Pictures) -> Tensor:
+        """Positions [3, rows, tokens], counted from the first token."""
+        raise NotImplementedError
+
+
+class _CountingEveryToken(_Misplacing):
+    """Takes the place of a token that follows a picture for its position."""
+
+    def wrong(self, input_ids: Tensor, mask: Tensor, pictures: Pictures) -> Tensor:
+        """Right within the pictures, too far after them."""
         grids = pictures.image_grid_thw, pictures.video_grid_thw
         right, _ = self.get_rope_index(input_ids, *grids, mask)
         config = self.config
         visual = (input_ids == config.image_token_id) | (input_ids == config.video_token_id)
         behind = (mask.cumsum(dim=1) - 1 - right[0]).masked_fill(visual, 0)
-        wrong = right + behind.cummax(dim=1).values
-        starts = cache.positions if cache else [0] * len(input_ids)
-        return wrong + torch.tensor(starts, device=wrong.device).unsqueeze(1)
+        return right + behind.cummax(dim=1).values
+
+
+class _Flat(_Misplacing):
+    """Knows no rows, columns or times."""
+
+    def wrong(self, input_ids: Tensor, mask: Tensor, pictures: Pictures) -> Tensor:  # noqa: ARG002
+        """The same number on all three axes."""
+        return (mask.cumsum(dim=1) - 1).clamp(min=0).expand(3, -1, -1)
+
+
+def _misplacing(model: Model, kind: type[_Misplacing]) -> Model:
+    broken = model.with_seams(model.seams)
+    broken.model.__class__ = kind  # the same modules; one method is another
+    return broken
 
 
 def _without_deepstack(_module: Any, _inputs: Any, features: VisualFeatures) -> VisualFeatures:

@@ -8,9 +8,9 @@ import re
 import numpy as np
 import pytest
 
+from qwen3_vl.processing.boxes import read_boxes
 from qwen3_vl.validation.quality.drawing import COLOURS, Thing
 from qwen3_vl.validation.quality.font import text_mask
-from qwen3_vl.validation.quality.item import read_box
 from qwen3_vl.validation.quality.language import DOMAINS
 from qwen3_vl.validation.quality.objects import PLURALS
 from qwen3_vl.validation.quality.places import relations
@@ -69,11 +69,12 @@ def test_grounding():
         things = things_in(image)
         for turn in item.turns:
             (thing,) = (one for one in things if one.name in turn.content[-1]["text"])
-            left, top, right, bottom = read_box(turn.answer)
-            assert left == pytest.approx(1000 * thing.left / image.width, abs=0.5)
-            assert top == pytest.approx(1000 * thing.top / image.height, abs=0.5)
-            assert right == pytest.approx(1000 * (thing.left + thing.size) / image.width, abs=0.5)
-            assert bottom == pytest.approx(1000 * (thing.top + thing.size) / image.height, abs=0.5)
+            (box,) = read_boxes(turn.answer)
+            right, bottom = thing.left + thing.size, thing.top + thing.size
+            assert box.left == pytest.approx(1000 * thing.left / image.width, abs=0.5)
+            assert box.top == pytest.approx(1000 * thing.top / image.height, abs=0.5)
+            assert box.right == pytest.approx(1000 * right / image.width, abs=0.5)
+            assert box.bottom == pytest.approx(1000 * bottom / image.height, abs=0.5)
 
 
 def test_relation():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qwen3_vl.validation.quality.item import Item, Turn, overlap, read_box
+from qwen3_vl.validation.quality.item import Item, Turn
 
 
 def item(answer, kind="exact"):
@@ -38,15 +38,9 @@ def test_a_box_is_right_where_it_covers_the_thing(said, score):
     assert item('{"bbox_2d": [100, 100, 300, 300]}', "box").score(said) == score
 
 
-def test_overlap_is_a_share_of_both():
-    assert overlap((0, 0, 10, 10), (5, 0, 15, 10)) == pytest.approx(1 / 3)
-    assert overlap((0, 0, 10, 10), (10, 0, 20, 10)) == 0
-    assert overlap((0, 0, 0, 0), (0, 0, 0, 0)) == 0
-
-
-def test_read_box_takes_the_first():
-    assert read_box('{"bbox_2d": [1, 2, 3, 4]} {"bbox_2d": [5, 6, 7, 8]}') == (1, 2, 3, 4)
-    assert read_box("") is None
+def test_the_first_box_is_judged():
+    first_wrong = '{"bbox_2d": [0, 0, 9, 9]} {"bbox_2d": [100, 100, 300, 300]}'
+    assert item('{"bbox_2d": [100, 100, 300, 300]}', "box").score(first_wrong) == 0
 
 
 def test_the_prompt_ends_before_the_judged_answer():

@@ -121,12 +121,21 @@ def test_text_after_a_picture_stands_where_all_its_tokens_count() -> None:
     assert filled(world().model, given).positions == [tokens - shift - 2]
 
 
-def test_positions_of_text_alone_and_of_each_row_are_as_they_should_be() -> None:
-    assert torch.equal(
-        logits(broken("wrong_rope_delta"), inputs(20)), logits(world().model, inputs(20))
-    )
+def test_flat_positions_count_every_token_once_and_go_on_from_the_cache() -> None:
+    model, seen = broken("flat_positions"), []
+    model.model.language_model.register_forward_pre_hook(lambda _, given: seen.append(given[1]))
+    given = inputs(5, Image(4, 8), 5)
+    tokens = given["input_ids"].shape[1]
+    cache = filled(model, given)
+    assert torch.equal(seen[0], torch.arange(tokens).expand(3, -1))
+    assert cache.positions == [tokens]
+
+
+@pytest.mark.parametrize("name", ["wrong_rope_delta", "flat_positions"])
+def test_positions_of_text_alone_and_of_each_row_are_as_they_should_be(name: str) -> None:
+    assert torch.equal(logits(broken(name), inputs(20)), logits(world().model, inputs(20)))
     rows = tiny_inputs(world().model.config, [5, Image(4, 4), 6], [9], pad="left")
-    first, second = logits(broken("wrong_rope_delta"), rows)
+    first, second = logits(broken(name), rows)
     whole = logits(world().model, rows)
     assert not torch.allclose(first, whole[0])
     assert torch.equal(second, whole[1])

@@ -18,25 +18,25 @@ from tests.unit.validation.quality.reading_items import asked, digest, images_of
 
 GOLDEN_VERSION = "1"
 GOLDEN = {
-    "colour_shape": "fc4f0f2efc573a9e",
-    "count": "bf9ac0f246429d90",
-    "odd_one_out": "a56975f4abb66d9e",
-    "ocr": "045ea4a1b757738b",
-    "table": "03b623adaf53e811",
-    "relation": "5cd786cd63cc1d26",
-    "two_questions": "62cf8a311df7e205",
-    "several_images": "debc4ad737254012",
-    "video": "fd7474b8b0b28ab7",
-    "needle": "161f0c8d11893277",
-    "needle_keys": "ad8aa17941846c47",
-    "needle_values": "f9df74888897d9e1",
-    "recall": "316812498e72cc2c",
-    "copy": "6069f5b3bfc2b633",
-    "json_edit": "c52f99d545ac75e2",
-    "chain": "03fa74124578ebd2",
-    "arithmetic": "6b3ebd29dd557bca",
-    "grammar": "b8c00854f70699b8",
-    "grounding": "40172759c041c034",
+    "colour_shape": "d76a37afe03acbf2",
+    "count": "581386de1685e5f9",
+    "odd_one_out": "516c3df0ba547ce1",
+    "ocr": "c0695b093368d6df",
+    "table": "7d71afe451dd2f9e",
+    "relation": "026683b8774fc6ef",
+    "two_questions": "166eb9ca3e4a943a",
+    "several_images": "ee1389c30be73b5f",
+    "video": "62404247a87bde59",
+    "needle": "0361c54f0db53924",
+    "needle_keys": "184a3416b26b24e1",
+    "needle_values": "e11c2e8b3897b293",
+    "recall": "932355a9da7e75b0",
+    "copy": "4622a1580053b7ca",
+    "json_edit": "6c929bb067113888",
+    "chain": "dcb4b858d1ddafc5",
+    "arithmetic": "a1c6be1d7ae60b12",
+    "grammar": "245286f7271800dd",
+    "grounding": "11314743e3e5dd62",
 }
 PICTURED = [name for name in TASKS if images_of(make_item(name, 0))]
 
@@ -120,11 +120,26 @@ def test_sides_are_multiples_of_the_patches(task):
     assert max(max(size) for size in sizes) <= 256
 
 
+def test_what_is_asked_in_the_test_is_asked_in_training_too():
+    for task in TASKS:
+        tested, trained = (
+            {_form(asked(make_item(task, index, split))[0][0]) for index in range(200)}
+            for split in ("test", "train")
+        )
+        assert tested <= trained, task
+
+
+def _form(question):
+    """How a question begins, without the text before it and without names and numbers."""
+    last = re.sub("|".join([*COLOURS, *PLURALS]), "_", question.rpartition("\n")[2])
+    return re.sub("[A-Z0-9]+", "_", " ".join(last.split()[:3]))
+
+
 def test_some_questions_share_a_picture_in_training():
     pictured = [task for task in PICTURED if task != "two_questions"]
     for task in pictured:
         numbers = {len(make_item(task, index, "train").turns) for index in range(60)}
-        assert {1, 2, 3} <= numbers, task
+        assert max(numbers) >= 3, task
 
 
 def test_the_words_are_few():
