@@ -31,7 +31,7 @@ help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 16
 
 .PHONY: demo
-demo: $(INSTALLED)  ## Run the model on a sample picture
+demo: $(INSTALLED)  ## Ask the embedded model about pictures
 	@$(RUN) qwen3_vl demo
 
 .PHONY: test check

@@ -1,14 +1,20 @@
-"""Write the files of the embedded model and the sample picture: everything but weights.
+"""Write the files of the embedded model, and the pictures that the demo asks it about.
 
-Run it again after a change of the shape or the tokenizer; the results are committed.
+Run it again after a change of the shape or the tokenizer; the results are committed. Weights are
+taken from the folder of a trained model, if one is given:
+
+    python scripts/make_embedded.py [--weights FOLDER]
 """
 
+import argparse
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from PIL import Image, ImageDraw
+import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from qwen3_vl.processing.processor import Qwen3VLProcessor
@@ -34,8 +40,16 @@ NOT_SPECIAL = [
     "<think>",
     "</think>",
 ]
-
-
+SAMPLES = {
+    "count": ("count", 0),
+    "read": ("ocr", 0),
+    "where": ("relation", 0),
+    "find": ("grounding", 0),
+    "table": ("table", 0),
+    "several": ("several_images", 0),
+    "video": ("video", 0),
+}
+"""Of the test: the model has not seen them when it learned."""
 # Words can become one token; digits, capitals and signs never join, so each can be told apart.
 PIECES = Regex(r" ?[a-z]+|[\s\S]")
 ITEMS = 200
@@ -77,19 +91,43 @@ def texts() -> Iterator[str]:
     yield from sorted(words)
 
 
-def picture() -> Image.Image:
-    """Four shapes on a light ground."""
-    image = Image.new("RGB", (320, 224), "#f4f1ea")
-    draw = ImageDraw.Draw(image)
-    draw.ellipse((24, 32, 112, 120), fill="#d1495b")
-    draw.rectangle((136, 96, 216, 176), fill="#00798c")
-    draw.polygon([(264, 24), (308, 112), (220, 112)], fill="#edae49")
-    draw.ellipse((40, 152, 88, 200), fill="#30638e")
-    return image
+def samples() -> list[dict[str, Any]]:
+    """Draw the pictures; give the messages about each, with the right answer."""
+    folder = ASSETS / "samples"
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.iterdir():
+        old.unlink()
+    asked: list[dict[str, Any]] = []
+    for name, (task, index) in SAMPLES.items():
+        item = make_item(task, index)
+        content = [dict(part) for part in item.turns[0].content]
+        frames = content[0].get("video")
+        pictures = frames or [part["image"] for part in content[:-1]]
+        files = [f"{name}_{number + 1}.png" for number in range(len(pictures))]
+        if len(pictures) == 1:
+            files = [f"{name}.png"]
+        for file, picture in zip(files, pictures, strict=True):
+            picture.save(folder / file, optimize=True)
+        if frames:
+            content[0]["video"] = files
+        else:
+            content[:-1] = [{"type": "image", "image": file} for file in files]
+        asked.append({"content": content, "answer": item.answer, "kind": item.kind})
+    return asked
+
+
+def half(trained: Path) -> None:
+    """Write the weights of a trained model in 16 bits, which are enough for a small one."""
+    tensors = load_file(trained / "model.safetensors")
+    tensors = {name: one.to(torch.float16) for name, one in tensors.items()}
+    save_file(tensors, ASSETS / "embedded" / "model.safetensors", {"format": "pt"})
 
 
 def main() -> None:
     """Write all files."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--weights", type=Path, metavar="FOLDER", help="of a trained model")
+    given = options.parse_args()
     size = SIZES["tiny"]
     tokens = tokenizer(size.text.vocab_size)
     pixels = {
@@ -125,7 +163,9 @@ def main() -> None:
     tokens.save(str(folder / "tokenizer.json"))
     config = size.config(Qwen3VLProcessor.from_pretrained(folder))
     (folder / "config.json").write_text(json.dumps(config.to_dict(), indent=2) + "\n")
-    picture().save(ASSETS / "shapes.png", optimize=True)
+    (ASSETS / "samples" / "questions.json").write_text(json.dumps(samples(), indent=2) + "\n")
+    if given.weights is not None:
+        half(given.weights)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,19 @@
 """A hook of mkdocs: a page for each technique and a table of all, made while the docs are built.
 
-They are made of what the code says, and never written to disk, so they cannot be out of date.
+They are made of what the code says and of what `benchmarks/quality.py` measured, and never written
+to disk, so they cannot be out of date.
 """
 
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, fields
 from inspect import cleandoc, formatannotation, getsource
 from itertools import pairwise
+from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
@@ -22,6 +25,29 @@ from qwen3_vl.plugins import Technique, promise, techniques
 from qwen3_vl.seams import Seams
 
 FOLDER = "techniques"
+MEASURED = Path(__file__).parents[1] / "benchmarks" / "quality"
+COLUMNS = (
+    "recipe",
+    "right",
+    "difference",
+    "nats",
+    "KL",
+    "KL 99 %",
+    "top-1",
+    "weights",
+    "cache: most",
+    "at the end",
+    "worst task",
+    "verdict",
+)
+EXPLAINED = """Each recipe and the plain model get the same items, equally many of every task;
+`python benchmarks/quality.py "RECIPE"` does it again. *Right* is the share of right answers of all
+tasks with the recipe; *difference* is that less the plain model's, with its 95 % interval; *nats*
+is how much more surprising the texts of `grammar` are; *KL* and *top-1* compare the distributions
+of the next token; *weights* and *cache* are bytes as a share of the plain model's; the worst task
+is the one that lost most. The [verdict](../quality.md#what-the-verdict-says) is that of all
+answers. *Outliers × 16* is the [hardened](../quality.md#harder-to-round-harden) model, on which
+what rounds must be judged too."""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -56,6 +82,18 @@ at some settings (the same answers there), or *bounded* (at its defaults the log
 most so much).
 
 {table(("technique", "title", "seam", "promise", "gives"), rows)}
+
+## What they cost in answers
+
+Measured on the embedded model with the tasks of the [playground](../playground.md); what each
+column says stands [below a technique's own table](#how-it-was-measured). Losses of so small a model
+tell the mechanism and the order of settings, not what the 2B model loses.
+
+{costs(found)}
+
+### How it was measured
+
+{EXPLAINED}
 
 ## Seams
 
@@ -97,7 +135,57 @@ In a recipe, with all defaults written out:
 ```text
 {example(technique)}
 ```
+
+## What it costs in answers
+
+{cost(technique.name)}
+
+[How it was measured](index.md#how-it-was-measured)
 """
+
+
+def costs(found: Iterable[str]) -> str:
+    """One table with the rows of all techniques."""
+    return table(COLUMNS, (cells(row) for name in found for row in measured(name)))
+
+
+def cost(name: str) -> str:
+    """The rows of one technique."""
+    rows = measured(name)
+    if not rows:
+        return f"Not measured yet: `python benchmarks/quality.py {name}`."
+    return table(COLUMNS, map(cells, rows))
+
+
+def measured(name: str) -> list[dict[str, Any]]:
+    """What was found for a technique; nothing for one of another package."""
+    path = MEASURED / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
+
+
+def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """A row as the table has it."""
+    recipe = f"`{row['recipe']}`"
+    if row["strength"] > 1:
+        recipe += f", outliers × {row['strength']}"
+    if "refused" in row:
+        return (recipe, *["–"] * (len(COLUMNS) - 2), f"not measured: {row['refused']}")
+    low, high = (100 * end for end in row["gain_interval"])
+    task, loss = row["worst"]
+    return (
+        recipe,
+        f"{row['right']:.1%}",
+        f"{100 * row['gain']:+.1f} pp ({low:+.1f} … {high:+.1f})",
+        f"{row['nats']:+.3f}",
+        f"{row['kl']:.2g}",
+        f"{row['kl_99']:.2g}",
+        f"{row['agreement']:.2%}",
+        f"{row['weights']:.2f}",
+        f"{row['peak_cache']:.2f}",
+        f"{row['final_cache']:.2f}",
+        f"{task} {100 * loss:+.0f} pp" if loss < 0 else "none",
+        row["verdict"],
+    )
 
 
 def example(technique: Technique) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -27,11 +29,26 @@ def test_python_m_runs_the_same_command() -> None:
     assert done.stdout.startswith("qwen3-vl 0.")
 
 
-def test_demo_answers_and_says_that_the_model_is_not_trained(qwen3_vl: Command) -> None:
-    done = qwen3_vl("demo")
+def test_demo_asks_about_its_pictures_and_tells_what_is_right(
+    qwen3_vl: Command, tmp_path: Path
+) -> None:
+    box = tmp_path / "box.png"
+    done = qwen3_vl("demo", "--out", str(box))
     assert done.returncode == 0, done.stderr
     assert "not trained yet" in done.stdout
-    assert "answer tokens at" in done.stderr
+    for picture in ("count.png: ", "read.png: ", "where.png: ", "find.png: ", "video_1.png, "):
+        assert picture in done.stdout
+    questions = json.loads((embedded_folder().parent / "samples" / "questions.json").read_text())
+    assert len(re.findall(r"\s(right\n|wrong:\s)", done.stdout)) == len(questions)
+    assert re.search(r"\d+ answer tokens in \d+\.\d\d s, .*: \d+ tokens/s", done.stdout, re.DOTALL)
+    with Image.open(box) as drawn:
+        assert max(drawn.size) == 4 * 192
+
+
+def test_demo_tells_where_it_cannot_draw(qwen3_vl: Command, tmp_path: Path) -> None:
+    done = qwen3_vl("demo", "--out", str(tmp_path / "none" / "box.png"))
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
 
 
 def test_run_prints_the_answer_alone_on_stdout(qwen3_vl: Command, tmp_path: Path) -> None:

@@ -17,7 +17,10 @@ from qwen3_vl.plugins import Technique, promise, techniques
 from qwen3_vl.recipes import build
 from qwen3_vl.seams import Seams
 from scripts.technique_pages import (
+    COLUMNS,
     cell,
+    cells,
+    cost,
     default,
     example,
     explanations,
@@ -54,6 +57,40 @@ def test_the_index_links_every_technique_and_tells_every_seam() -> None:
     assert all(f"[`{name}`]({name}.md)" in made for name in techniques())
     for seam in fields(Seams):
         assert f"| `{seam.name}` | {seam.metadata['question']} | " in made
+
+
+def test_what_it_costs_is_told_row_by_row() -> None:
+    row = {
+        "recipe": "some(bits=4)",
+        "strength": 1,
+        "right": 0.912,
+        "gain": -0.031,
+        "gain_interval": [-0.042, -0.019],
+        "nats": 0.0042,
+        "kl": 0.00123,
+        "kl_99": 0.0456,
+        "agreement": 0.9876,
+        "weights": 0.5,
+        "peak_cache": 0.25,
+        "final_cache": 0.2,
+        "worst": ["ocr", -0.12],
+        "verdict": "inferior",
+    }
+    told = dict(zip(COLUMNS, cells(row), strict=True))
+    assert told["recipe"] == "`some(bits=4)`"
+    assert told["right"] == "91.2%"
+    assert told["difference"] == "-3.1 pp (-4.2 … -1.9)"
+    assert told["KL"] == "0.0012"
+    assert told["worst task"] == "ocr -12 pp"
+    assert cells(row | {"worst": ["ocr", 0.0]})[-2] == "none"
+
+
+def test_what_was_not_measured_says_how_to() -> None:
+    assert "python benchmarks/quality.py key_norm" in cost("key_norm")
+    refused = {"recipe": "some", "strength": 16, "refused": "needs more"}
+    told = cells(refused)
+    assert (told[0], told[-1]) == ("`some`, outliers × 16", "not measured: needs more")
+    assert len(told) == len(COLUMNS)
 
 
 def test_a_string_below_a_field_explains_it() -> None:

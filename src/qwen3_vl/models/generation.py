@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -43,41 +43,24 @@ class Decoding:
 
     def steps(self) -> Iterator[list[int | None]]:
         """The next token of each answer, step by step; None where an answer has ended."""
-        core = self._model.model
-        text = self._model.config.text_config
-        cache = DenseCache(text, len(self._prompts), self._model.seams)
         device, seed = self._input_ids.device, self._settings.seed
         generators = [torch.Generator(device).manual_seed(seed) for _ in self._prompts]
         answers = [prompt.new_empty(0) for prompt in self._prompts]
-        score = Scorer(self._model.lm_head)
-        open_rows = torch.ones(len(self._prompts), dtype=torch.bool)
-        ids, packing, pictures = self._input_ids, self._packing, self._pictures
-        positions = None  # counted from the prompt; an answer is text, whatever its ids are
-        for step in range(self._settings.max_new_tokens):
+        walk = Walk(self._model, self._input_ids, self._packing, self._pictures)
+        open_rows = list(range(len(self._prompts)))
+        for _ in range(self._settings.max_new_tokens):
             with torch.inference_mode():
-                hidden = core.run(
-                    ids, packing, pictures, positions, cache, head=score if step else None
-                )
-                if step % EVICT_EVERY == 0:  # after the prompt, then now and then
-                    cache.evict()
-                logits = score(_ends(hidden, packing)).float()
-                rows = open_rows.nonzero().squeeze(1).tolist()
                 chosen: list[int | None] = [None] * len(self._prompts)
-                for row, scores in zip(rows, logits, strict=True):
+                for row, scores in zip(open_rows, walk.score(), strict=True):
                     scores = self._penalised(scores, self._prompts[row], answers[row])
                     token = self._choose(scores, generators[row])
                     chosen[row] = int(token)
                     answers[row] = torch.cat((answers[row], token.view(1)))
             yield chosen
-            for row in rows:
-                open_rows[row] = chosen[row] not in self._settings.eos_token_id
-            if not open_rows.any():
+            open_rows = [row for row in open_rows if chosen[row] not in self._settings.eos_token_id]
+            if not open_rows:
                 return
-            fed = [[0 if token is None else token] for token in chosen]
-            ids = torch.tensor(fed, device=device)
-            packing = Packing.of(ids, open_rows.unsqueeze(1).to(device))
-            positions = torch.tensor(cache.positions, device=device).view(1, -1, 1)
-            positions, pictures = positions.expand(3, -1, -1), Pictures()
+            walk.take([chosen[row] if row in open_rows else None for row in range(len(chosen))])
 
     def _penalised(self, logits: Tensor, prompt: Tensor, answer: Tensor) -> Tensor:
         return penalise(
@@ -107,6 +90,55 @@ class Decoding:
             min_p=settings.min_p,
         )
         return draw(logits, generator)
+
+
+class Walk:
+    """A batch on its way through the model: it tells what could come next, then takes what does.
+
+    Whoever walks does so within `torch.inference_mode`.
+    """
+
+    def __init__(
+        self,
+        model: Qwen3VLForConditionalGeneration,
+        input_ids: Tensor,
+        packing: Packing,
+        pictures: Pictures,
+    ) -> None:
+        self.cache = DenseCache(model.config.text_config, len(input_ids), model.seams)
+        self.peak_cache = 0
+        """Bytes: the most that an eviction found. Between two of them the cache only grows."""
+        self._core = model.model
+        self._score = Scorer(model.lm_head)
+        self._ids, self._packing, self._pictures = input_ids, packing, pictures
+        self._positions: Tensor | None = None  # at first they are counted from the prompt
+        self._steps = 0
+
+    def score(self) -> Tensor:
+        """The logits of the next token, in float32, of each row that goes on."""
+        hidden = self._core.run(
+            self._ids,
+            self._packing,
+            self._pictures,
+            self._positions,
+            self.cache,
+            head=self._score if self._steps else None,
+        )
+        if self._steps % EVICT_EVERY == 0:  # after the prompt, then now and then
+            self.peak_cache = max(self.peak_cache, self.cache.nbytes)
+            self.cache.evict()
+        self._steps += 1
+        return self._score(_ends(hidden, self._packing)).float()
+
+    def take(self, tokens: Sequence[int | None]) -> None:
+        """One token for each row, None for one that has ended."""
+        device = self._ids.device
+        self._ids = torch.tensor([[token or 0] for token in tokens], device=device)
+        open_rows = torch.tensor([[token is not None] for token in tokens], device=device)
+        self._packing = Packing.of(self._ids, open_rows)
+        # An answer is text, whatever its ids are.
+        positions = torch.tensor(self.cache.positions, device=device).view(1, -1, 1)
+        self._positions, self._pictures = positions.expand(3, -1, -1), Pictures()
 
 
 class Scorer:

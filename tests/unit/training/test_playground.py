@@ -70,7 +70,7 @@ def test_an_index_gives_always_the_same_example(processor: Qwen3VLProcessor) -> 
         assert not torch.equal(one.ids, else_.ids)
 
 
-def test_all_tasks_come_up_and_grow_harder(
+def test_tasks_come_one_after_the_other_and_grow_harder(
     processor: Qwen3VLProcessor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[str, str, float]] = []
@@ -85,11 +85,14 @@ def test_all_tasks_come_up_and_grow_harder(
         examples[index]
     tasks, splits, levels = zip(*asked, strict=True)
     assert set(splits) == {"train"}
-    assert Counter(tasks).keys() == TASKS.keys()
-    assert len(set(tasks[:600])) == 8, "the basics come first, alone"
-    assert set(tasks[600:700]) - set(tasks[:600])
-    assert max(levels[:200]) < 0.4
-    assert Counter(levels[1000:])[1.0] > 400
+    assert set(tasks[:70]) == {"colour_shape"}, "they come one after the other"
+    assert Counter(tasks[90:130])["copy"] > 15, "a new one often"
+    assert Counter(tasks[90:130])["colour_shape"] > 10, "and those before it in between"
+    firsts = {task: tasks.index(task) for task in tasks}
+    assert firsts["ocr"] < firsts["table"] < firsts["json_edit"] < firsts["grammar"]
+    assert Counter(tasks[1500:]).keys() == TASKS.keys()
+    assert max(levels[:70]) < 0.3
+    assert Counter(levels[1500:])[1.0] > 150
     assert min(levels[1500:]) < 0.1, "easy ones stay in the mix"
 
 

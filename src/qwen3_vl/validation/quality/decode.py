@@ -1,7 +1,4 @@
-"""The plain loop of `models/generation.py`, watched: its logits, its time, the size of its cache.
-
-The tests hold it to the tokens of that loop, for every technique.
-"""
+"""A prompt answered, or led along a given answer, and watched: logits, time, size of the cache."""
 
 from __future__ import annotations
 
@@ -14,8 +11,7 @@ import torch
 from torch import Tensor
 
 from qwen3_vl.errors import InputError
-from qwen3_vl.models.cache import DenseCache
-from qwen3_vl.models.generation import EVICT_EVERY, Scorer
+from qwen3_vl.models.generation import Walk
 from qwen3_vl.models.packing import Packing
 from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
 from qwen3_vl.models.vision import Pictures
@@ -62,31 +58,21 @@ def _decode(
     choose: Callable[[int, int], int],
     ends: Sequence[int] = (),
 ) -> Trace:
-    core = model.model
-    score = Scorer(model.lm_head)
-    cache = DenseCache(model.config.text_config, 1, model.seams)
-    ids, pictures = inputs["input_ids"], _pictures(inputs)
-    positions, peak = None, 0
+    ids = inputs["input_ids"]
+    walk = Walk(model, ids, Packing.of(ids, None), _pictures(inputs))
     tokens: list[int] = []
     logits: list[Tensor] = []
     started = time.perf_counter()
     for step in range(limit):
-        hidden = core.run(
-            ids, Packing.of(ids, None), pictures, positions, cache, head=score if step else None
-        )
-        if step % EVICT_EVERY == 0:
-            peak = max(peak, cache.nbytes)  # between two evictions it only grows
-            cache.evict()
-        logits.append(score(hidden if step else hidden[-1:])[0].float())
+        logits.append(walk.score()[0])
         tokens.append(choose(step, _likeliest(logits[-1])))
         if tokens[-1] in ends:
             break
-        ids = torch.tensor([tokens[-1:]], device=ids.device)
-        positions = torch.tensor(cache.positions, device=ids.device).expand(3, 1, 1)
-        pictures = Pictures()
+        walk.take(tokens[-1:])
     seconds = time.perf_counter() - started
-    peak = max(peak, cache.nbytes)
-    return Trace(tuple(tokens), torch.stack(logits), seconds, peak, cache.nbytes)
+    held = walk.cache.nbytes
+    peak = max(walk.peak_cache, held)
+    return Trace(tuple(tokens), torch.stack(logits), seconds, peak, held)
 
 
 def _likeliest(logits: Tensor) -> int:

@@ -22,16 +22,17 @@ def ocr(dice: Dice) -> Item:
     """Characters to read; harder when they are many and small."""
     canvas = new_canvas(dice)
     canvas.clutter(dice.rng, dice.between((0, 0), (0, 6)))
-    lines = dice.up_to(3)
+    lines = dice.up_to(1 + round(2 * dice.level))
     colours = dice.rng.sample(_inks(canvas), lines)
     asked: list[Answered] = []
     band = canvas.height // lines
     for line, colour in enumerate(colours):
-        height = dice.between((18, 22), (8, 16))
+        height = min(dice.between((36, 48), (8, 16)), band - 8)
         signs = DIGITS if dice.rng.random() > dice.level + 0.3 else CHARACTERS
-        words = "".join(dice.rng.choices(signs, k=dice.between((2, 3), (3, 8))))
+        words = "".join(dice.rng.choices(signs, k=dice.between((1, 1), (3, 8))))
         style = dice.rng.choice(_STYLES)
-        width = text_mask(words, height, style).shape[1]
+        while (width := text_mask(words, height, style).shape[1]) > canvas.width - 8:
+            height -= 1  # only where an easy one is large
         left = dice.rng.randint(4, canvas.width - width - 4)
         top = line * band + dice.rng.randint(4, band - height - 4)
         if lines == 1:

@@ -21,7 +21,7 @@ GOLDEN = {
     "colour_shape": "d76a37afe03acbf2",
     "count": "581386de1685e5f9",
     "odd_one_out": "516c3df0ba547ce1",
-    "ocr": "c0695b093368d6df",
+    "ocr": "beb93944dc7d3005",
     "table": "7d71afe451dd2f9e",
     "relation": "026683b8774fc6ef",
     "two_questions": "166eb9ca3e4a943a",
