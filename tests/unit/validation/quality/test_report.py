@@ -117,6 +117,7 @@ def test_json_holds_what_was_wanted_where_and_every_item() -> None:
         "items": 2,
         "level": 1.0,
         "split": "test",
+        "sabotage": "",
     }
     assert data["about"]["dtype"] == "float32"
     assert data["about"]["device"] == "cpu"
