@@ -21,7 +21,7 @@ import torch
 from qwen3_vl.config.model import Qwen3VLConfig
 from qwen3_vl.models.cache import DenseCache, NoCache
 from qwen3_vl.models.fusion import Fused
-from qwen3_vl.models.generation import Scorer
+from qwen3_vl.models.generation import Walk
 from qwen3_vl.models.packing import Packing
 from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
 from qwen3_vl.models.reduction import reduce
@@ -115,15 +115,10 @@ def look(visual: int) -> Callable[[Model], None]:
 
 def steps(prompt: int, count: int) -> Callable[[Model], None]:
     def run(model: Model) -> None:
-        cache = DenseCache(model.config.text_config, 1, model.seams)
-        score = Scorer(model.lm_head)
         ids = torch.arange(prompt).unsqueeze(0)
-        for step in range(count + 1):
-            packing = Packing.of(ids, None)
-            hidden = model.model.run(
-                ids, packing, Pictures(), cache=cache, head=score if step else None
-            )
-            ids = score(hidden if step else hidden[-1:]).argmax(dim=-1).view(1, 1)
+        walk = Walk(model, ids, Packing.of(ids, None), Pictures())
+        for _ in range(count + 1):
+            walk.take(walk.score().argmax(dim=-1).tolist())
 
     return run
 

@@ -40,7 +40,9 @@ def demo(
     )
     words, seconds = 0, 0.0
     with as_file(files("qwen3_vl") / "assets" / "samples") as folder:
-        console.print(f"They are in {escape(str(folder))}\n", highlight=False, soft_wrap=True)
+        console.print(
+            f"The pictures are in {escape(str(folder))}\n", highlight=False, soft_wrap=True
+        )
         for item in _samples(folder):
             started = time.perf_counter()
             pieces = list(vlm.chat(item.prompt, max_new_tokens=_LONGEST))

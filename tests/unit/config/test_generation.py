@@ -171,7 +171,8 @@ def test_what_an_argument_cannot_be(name, value, message):
 
 @pytest.mark.parametrize("seed", [-(2**63), -1, 0, 2**64 - 1])
 def test_a_seed_is_what_torch_takes(seed):
-    torch.Generator().manual_seed(GenerationConfig().change({"seed": seed}).seed)
+    generator = torch.Generator().manual_seed(GenerationConfig().change({"seed": seed}).seed)
+    assert generator.initial_seed() == seed % 2**64
 
 
 def test_one_end_and_one_stop_string_need_no_tuple():
