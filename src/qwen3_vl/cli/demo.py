@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 _LONGEST = 64
-"""Tokens of an answer: twice those of the longest right one."""
+"""Tokens of an answer: more than the longest right one has."""
 
 
 def demo(
