@@ -36,7 +36,28 @@ _WEIGHTS: Mapping[str, float] = {
     "relation": 1.5,
     "table": 1.5,
 }
-"""How often a task comes up, beside the others, which count one."""
+"""How often a task comes up between lessons, beside the others, which count one."""
+_WEIGHTS_AFTER: Mapping[str, float] = {
+    "ocr": 10.0,
+    "count": 6.0,
+    "grounding": 4.0,
+    "odd_one_out": 4.0,
+    "relation": 4.0,
+    "arithmetic": 2.0,
+    "several_images": 2.0,
+    "table": 2.0,
+    "two_questions": 2.0,
+    "video": 1.5,
+    "chain": 1.2,
+    "copy": 0.7,
+    "json_edit": 0.7,
+    "needle": 0.7,
+    "recall": 0.7,
+    "grammar": 0.5,
+    "needle_keys": 0.5,
+    "needle_values": 0.5,
+}
+"""The same when all lessons are over: to see takes more examples than to read."""
 _LESSONS: Mapping[str, float] = {
     "colour_shape": 0.03,
     "ocr": 0.06,
@@ -64,6 +85,15 @@ _NEW = 0.5
 """How often the new task comes up in its lesson; else one of those before."""
 _RISE = 0.35
 """The share of the run after which a task is as hard as in the test."""
+_RISES_AFTER: Mapping[str, float] = {
+    "ocr": 0.87,
+    "count": 0.7,
+    "grounding": 0.6,
+    "odd_one_out": 0.5,
+    "table": 0.5,
+    "two_questions": 0.5,
+}
+"""The same when all lessons are over: what is small gets larger again, and shrinks slowly."""
 _SEEDS_APART = 10**9
 """Items of one seed, which no other has."""
 _ADDING = ("o_proj.weight", "down_proj.weight", "attn.proj.weight", "mlp.linear_fc2.weight")
@@ -157,7 +187,8 @@ class PlaygroundExamples:
         self._processor = processor
         self._count = count
         self._seed = seed
-        ends = accumulate(_LESSONS.values())
+        ends = list(accumulate(_LESSONS.values()))
+        self._end = ends[-1]
         self._starts = {
             task: end - share for (task, share), end in zip(_LESSONS.items(), ends, strict=True)
         }
@@ -169,25 +200,27 @@ class PlaygroundExamples:
         """The example of this index, always the same."""
         random = Random(f"{self._seed}/{index}")  # noqa: S311 (nothing here is secret)
         share = index / self._count
-        task = self._task(share, random)
-        level = self._level(share - self._starts[task], random)
+        over = share >= self._end
+        task = self._task(share, random, _WEIGHTS_AFTER if over else _WEIGHTS)
+        rise = _RISES_AFTER.get(task, _RISE) if over else _RISE
+        level = self._level((share - self._starts[task]) / rise, random)
         own = self._seed * _SEEDS_APART + index
         item = make_item(task, own, split="train", level=level)
         return Example.of(item.conversation, self._processor, balance=_BALANCE)
 
-    def _task(self, share: float, random: Random) -> str:
+    def _task(self, share: float, random: Random, weights: Mapping[str, float]) -> str:
         """The new one or one of those before it; after all lessons any, by its weight."""
         begun = [task for task in TASKS if self._starts[task] <= share]
         newest = max(begun, key=lambda task: self._starts[task])
         in_lesson = share < self._starts[newest] + _LESSONS[newest]
         if in_lesson and random.random() < _NEW:
             return newest
-        (task,) = random.choices(begun, [_WEIGHTS.get(task, 1.0) for task in begun])
+        (task,) = random.choices(begun, [weights.get(task, 1.0) for task in begun])
         return task
 
     def _level(self, share: float, random: Random) -> float:
         """The hardest rises to that of the test; half of the items are easier."""
-        hardest = min(1.0, share / _RISE)
+        hardest = min(1.0, share)
         return hardest if random.random() < 0.5 else random.uniform(0, hardest)
 
 
