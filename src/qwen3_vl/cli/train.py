@@ -24,6 +24,9 @@ def playground(
         Path, typer.Option("--out", "-o", help="The folder of the model; its run lies in it too.")
     ],
     size: Annotated[str, typer.Option(help="nano, tiny or small.")] = "tiny",
+    start: Annotated[
+        Path | None, typer.Option(help="A model to begin from, which has had all lessons.")
+    ] = None,
     examples: Annotated[
         int | None, typer.Option(min=1, help="How many it learns from; by default the size's own.")
     ] = None,
@@ -33,18 +36,18 @@ def playground(
         bool, typer.Option("--tensorboard", help="Write logs for TensorBoard too.")
     ] = False,
 ) -> None:
-    """Make a small model that sees, from nothing. Stop it when you like, and run it again."""
+    """Make a small model that sees. Stop it when you like, and run it again."""
     from qwen3_vl.training import trainer as training
     from qwen3_vl.training.log import TrainingLog, canvas, plot_log
     from qwen3_vl.training.playground import playground_trainer, save_playground_model
 
     canvas()
-    run = playground_trainer(size, out, examples=examples, seed=seed, device=device)
-    start = run.progress
-    log = TrainingLog(out / "run", start, tensorboard=tensorboard)
+    run = playground_trainer(size, out, start=start, examples=examples, seed=seed, device=device)
+    first = run.progress
+    log = TrainingLog(out / "run", first, tensorboard=tensorboard)
     console = Console(stderr=True)
-    if start.step:
-        console.print(f"goes on after step {start.step}, {start.next_index:,} examples")
+    if first.step:
+        console.print(f"goes on after step {first.step}, {first.next_index:,} examples")
     bar = Progress(
         TextColumn("{task.completed:,.0f} of {task.total:,.0f} examples"),
         BarColumn(),
@@ -55,13 +58,13 @@ def playground(
     )
     with bar:
         shown = bar.add_task(
-            "", total=start.of, completed=start.next_index, loss=start.loss, speed=0.0
+            "", total=first.of, completed=first.next_index, loss=first.loss, speed=0.0
         )
         began = time.perf_counter()
 
         def show(now: training.Progress) -> None:
             log.add(now)
-            speed = (now.tokens - start.tokens) / (time.perf_counter() - began)
+            speed = (now.tokens - first.tokens) / (time.perf_counter() - began)
             bar.update(shown, completed=now.next_index, loss=now.loss, speed=speed)
 
         run.run(show)

@@ -94,6 +94,8 @@ _RISES_AFTER: Mapping[str, float] = {
     "two_questions": 0.5,
 }
 """The same when all lessons are over: what is small gets larger again, and shrinks slowly."""
+_GENTLY = 0.5
+"""The learning rate of a run that begins from a model, as a share of that from nothing."""
 _SEEDS_APART = 10**9
 """Items of one seed, which no other has."""
 _ADDING = ("o_proj.weight", "down_proj.weight", "attn.proj.weight", "mlp.linear_fc2.weight")
@@ -181,14 +183,20 @@ SIZES: Mapping[str, Size] = {
 
 
 class PlaygroundExamples:
-    """One task after the other, ever harder, then all: an index has its task, level and item."""
+    """One task after the other, ever harder, then all: an index has its task, level and item.
 
-    def __init__(self, processor: Qwen3VLProcessor, count: int, seed: int = 0) -> None:
+    Without `lessons` it begins where these are over.
+    """
+
+    def __init__(
+        self, processor: Qwen3VLProcessor, count: int, seed: int = 0, *, lessons: bool = True
+    ) -> None:
         self._processor = processor
         self._count = count
         self._seed = seed
         ends = list(accumulate(_LESSONS.values()))
         self._end = ends[-1]
+        self._begin = 0.0 if lessons else self._end
         self._starts = {
             task: end - share for (task, share), end in zip(_LESSONS.items(), ends, strict=True)
         }
@@ -199,7 +207,7 @@ class PlaygroundExamples:
     def __getitem__(self, index: int) -> Example:
         """The example of this index, always the same."""
         random = Random(f"{self._seed}/{index}")  # noqa: S311 (nothing here is secret)
-        share = index / self._count
+        share = self._begin + (1 - self._begin) * index / self._count
         over = share >= self._end
         task = self._task(share, random, _WEIGHTS_AFTER if over else _WEIGHTS)
         rise = _RISES_AFTER.get(task, _RISE) if over else _RISE
@@ -225,19 +233,35 @@ class PlaygroundExamples:
 
 
 def playground_trainer(
-    size: str, folder: Path, *, examples: int | None = None, seed: int = 0, device: str = "cpu"
+    size: str,
+    folder: Path,
+    *,
+    start: Path | None = None,
+    examples: int | None = None,
+    seed: int = 0,
+    device: str = "cpu",
 ) -> Trainer:
     """The run that makes a model of this size; in a folder where it was begun, it goes on.
 
+    With the model in `start` it begins from what that has learned, and without lessons.
+
     Raises:
-        ConfigError: there is no such size, or the folder holds another run.
+        ConfigError: there is no such size, the folder holds another run, or the model to start from
+            is of another size.
     """
     if size not in SIZES:
         raise ConfigError(f"size is {size!r}; it can be {', '.join(SIZES)}")
     processor = Qwen3VLProcessor.from_pretrained(embedded_folder())
-    model = _new(SIZES[size].config(processor), seed)
-    learned = PlaygroundExamples(processor, examples or SIZES[size].examples, seed)
-    return Trainer(model.to(wanted_device(device)), learned, folder / "run", SIZES[size].settings)
+    config, settings = SIZES[size].config(processor), SIZES[size].settings
+    if start is None:
+        model = _new(config, seed)
+    else:
+        model = _known(config, start)
+        settings = replace(settings, learning_rate=settings.learning_rate * _GENTLY)
+    learned = PlaygroundExamples(
+        processor, examples or SIZES[size].examples, seed, lessons=start is None
+    )
+    return Trainer(model.to(wanted_device(device)), learned, folder / "run", settings)
 
 
 def _new(config: Qwen3VLConfig, seed: int) -> Qwen3VLForConditionalGeneration:
@@ -248,6 +272,14 @@ def _new(config: Qwen3VLConfig, seed: int) -> Qwen3VLForConditionalGeneration:
         for name, one in model.named_parameters():
             if name.endswith(_ADDING):
                 one /= math.sqrt(2 * (vision if ".visual." in name else text))
+    return model
+
+
+def _known(config: Qwen3VLConfig, folder: Path) -> Qwen3VLForConditionalGeneration:
+    """Weights that were learned before."""
+    model = Qwen3VLForConditionalGeneration.from_pretrained(folder, dtype="float32")
+    if model.config != config:
+        raise ConfigError(f"{folder} holds a model of another size or with other tokens")
     return model
 
 

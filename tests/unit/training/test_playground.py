@@ -15,7 +15,12 @@ from qwen3_vl.loading import embedded_folder
 from qwen3_vl.models.anatomy import Anatomy
 from qwen3_vl.processing.processor import Qwen3VLProcessor
 from qwen3_vl.training import playground
-from qwen3_vl.training.playground import SIZES, PlaygroundExamples, playground_trainer
+from qwen3_vl.training.playground import (
+    SIZES,
+    PlaygroundExamples,
+    playground_trainer,
+    save_playground_model,
+)
 from qwen3_vl.validation.quality.suite import TASKS, make_item
 
 
@@ -70,16 +75,22 @@ def test_an_index_gives_always_the_same_example(processor: Qwen3VLProcessor) -> 
         assert not torch.equal(one.ids, else_.ids)
 
 
-def test_tasks_come_one_after_the_other_and_grow_harder(
-    processor: Qwen3VLProcessor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[tuple[str, str, float]] = []
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, float]]:
+    """Task, split and level of each item, in whose place a short one is made."""
+    noted: list[tuple[str, str, float]] = []
 
-    def noted(task: str, index: int, split: str, level: float) -> object:
-        asked.append((task, split, level))
+    def note(task: str, index: int, split: str, level: float) -> object:
+        noted.append((task, split, level))
         return make_item("arithmetic", index, split="train", level=level)
 
-    monkeypatch.setattr(playground, "make_item", noted)
+    monkeypatch.setattr(playground, "make_item", note)
+    return noted
+
+
+def test_tasks_come_one_after_the_other_and_grow_harder(
+    processor: Qwen3VLProcessor, asked: list[tuple[str, str, float]]
+) -> None:
     examples = PlaygroundExamples(processor, 2000)
     for index in range(2000):
         examples[index]
@@ -95,6 +106,28 @@ def test_tasks_come_one_after_the_other_and_grow_harder(
     assert Counter(tasks[1100:])["ocr"] > 150, "when all are known, what needs sharp eyes"
     assert Counter(levels[1840:])[1.0] > 50
     assert min(levels[1500:]) < 0.1, "easy ones stay in the mix"
+
+
+def test_without_lessons_all_tasks_come_from_the_first(
+    processor: Qwen3VLProcessor, asked: list[tuple[str, str, float]]
+) -> None:
+    examples = PlaygroundExamples(processor, 2000, lessons=False)
+    for index in range(400):
+        examples[index]
+    tasks, _, levels = zip(*asked, strict=True)
+    assert set(tasks) == TASKS.keys()
+    assert Counter(levels)[1.0] > 20, "some are as hard as in the test at once"
+
+
+def test_a_run_can_begin_from_a_model(tmp_path: Path) -> None:
+    first = playground_trainer("nano", tmp_path / "first", examples=3)
+    save_playground_model(first, tmp_path / "first")
+    second = playground_trainer("nano", tmp_path / "second", start=tmp_path / "first", examples=3)
+    for one, same in zip(first.model.parameters(), second.model.parameters(), strict=True):
+        assert torch.equal(one, same)
+    assert second.settings.learning_rate < first.settings.learning_rate
+    with pytest.raises(ConfigError, match="another size"):
+        playground_trainer("tiny", tmp_path / "third", start=tmp_path / "first")
 
 
 def test_an_unknown_size_is_refused(tmp_path: Path) -> None:
