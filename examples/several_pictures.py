@@ -13,8 +13,8 @@ vlm = Qwen3VLInference("embedded")
 # %% Paths, URLs, bytes, arrays and Pillow's images can stand side by side
 first, second = (str(samples / f"several_{number}.png") for number in (1, 2))
 pictures = [first, Image.open(second)]
-print(vlm.generate_response("in which image is the orange cross?", images=pictures))
+print(vlm.generate_response("in which image is the yellow square?", images=pictures))
 
 # %% The order decides
 pictures.reverse()
-print(vlm.generate_response("in which image is the orange cross?", images=pictures))
+print(vlm.generate_response("in which image is the yellow square?", images=pictures))

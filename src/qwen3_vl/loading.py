@@ -8,7 +8,6 @@ from importlib.resources import files
 from pathlib import Path
 
 from qwen3_vl.config.footprint import OFFICIAL, stored_dtype
-from qwen3_vl.config.generation import GenerationConfig
 from qwen3_vl.config.model import PRESETS, Qwen3VLConfig
 from qwen3_vl.config.runtime import UnifiedConfig
 from qwen3_vl.config.validation import check, context_of
@@ -52,15 +51,12 @@ class Placed:
 
     def read(self) -> tuple[Qwen3VLForConditionalGeneration, Qwen3VLProcessor]:
         """The model with its weights, and its processor."""
-        if self.folder == embedded_folder():
-            model = _embedded(self.plan, self.route.dtype.used)
-        else:
-            model = Qwen3VLForConditionalGeneration.from_pretrained(
-                self.folder,
-                dtype=self.route.dtype.used,
-                device_map=self.plan.device,
-                seams=self.plan.seams,
-            )
+        model = Qwen3VLForConditionalGeneration.from_pretrained(
+            self.folder,
+            dtype=self.route.dtype.used,
+            device_map=self.plan.device,
+            seams=self.plan.seams,
+        )
         return model, Qwen3VLProcessor.from_pretrained(self.folder)
 
 
@@ -68,9 +64,7 @@ def find_model(name: str | Path, options: HubOptions | None = None) -> ModelFile
     """The shape and format of a model by folder, hub id, `embedded`, or preset."""
     if str(name) in PRESETS:
         return ModelFiles(Qwen3VLConfig.preset(str(name)), OFFICIAL)
-    if str(name) == EMBEDDED:
-        return ModelFiles(Qwen3VLConfig.from_pretrained(embedded_folder()), "float32")
-    folder = resolve(name, options or HubOptions(), weights=False)
+    folder = _resolve(name, options or HubOptions(), weights=False)
     return ModelFiles(Qwen3VLConfig.from_pretrained(folder), stored_dtype(folder))
 
 
@@ -91,9 +85,7 @@ def place(
     """
     model = find_model(name, options)
     plan, decision = _decide(model, recipe, config)
-    if str(name) == EMBEDDED:
-        return Placed(embedded_folder(), plan, decision)
-    folder = resolve(name, options)
+    folder = _resolve(name, options)
     stored = stored_dtype(folder)
     if stored != model.stored:
         plan, decision = _decide(replace(model, stored=stored), recipe, config)
@@ -103,6 +95,10 @@ def place(
 def embedded_folder() -> Path:
     """Where the files of the embedded model are."""
     return Path(str(files("qwen3_vl") / "assets" / "embedded"))
+
+
+def _resolve(name: str | Path, options: HubOptions, *, weights: bool = True) -> Path:
+    return embedded_folder() if str(name) == EMBEDDED else resolve(name, options, weights=weights)
 
 
 def _decide(
@@ -118,10 +114,3 @@ def _decide(
     specs = None if machine.memory.usable is None else machine_specs(machine, device)
     check(config, specs, model.config, plan.footprint(dtype), device)
     return plan, decision
-
-
-def _embedded(plan: Plan, dtype: str) -> Qwen3VLForConditionalGeneration:
-    """The model inside the package. It is not trained yet: its weights follow from a seed."""
-    plain = Qwen3VLForConditionalGeneration.random(plan.config, seed=0)
-    plain.generation_config = GenerationConfig.from_pretrained(embedded_folder(), plan.config)
-    return plain.to(plan.device, wanted_dtype(dtype)).with_seams(plan.seams)

@@ -29,20 +29,21 @@ def test_python_m_runs_the_same_command() -> None:
     assert done.stdout.startswith("qwen3-vl 0.")
 
 
-def test_demo_asks_about_its_pictures_and_tells_what_is_right(
+def test_demo_asks_about_its_pictures_and_all_answers_are_right(
     qwen3_vl: Command, tmp_path: Path
 ) -> None:
     box = tmp_path / "box.png"
     done = qwen3_vl("demo", "--out", str(box))
     assert done.returncode == 0, done.stderr
-    assert "not trained yet" in done.stdout
     for picture in ("count.png: ", "read.png: ", "where.png: ", "find.png: ", "video_1.png, "):
         assert picture in done.stdout
     questions = json.loads((embedded_folder().parent / "samples" / "questions.json").read_text())
-    assert len(re.findall(r"\s(right\n|wrong:\s)", done.stdout)) == len(questions)
+    assert len(re.findall(r"\sright\n", done.stdout)) == len(questions)
     assert re.search(r"\d+ answer tokens in \d+\.\d\d s, .*: \d+ tokens/s", done.stdout, re.DOTALL)
+    with Image.open(embedded_folder().parent / "samples" / "find.png") as found:
+        large = tuple(4 * side for side in found.size)
     with Image.open(box) as drawn:
-        assert max(drawn.size) == 4 * 192
+        assert drawn.size == large
 
 
 def test_demo_tells_where_it_cannot_draw(qwen3_vl: Command, tmp_path: Path) -> None:
@@ -54,7 +55,7 @@ def test_demo_tells_where_it_cannot_draw(qwen3_vl: Command, tmp_path: Path) -> N
 def test_run_prints_the_answer_alone_on_stdout(qwen3_vl: Command, tmp_path: Path) -> None:
     Image.new("RGB", (64, 48), "navy").save(tmp_path / "night.png")
     picture = str(tmp_path / "night.png")
-    asked = ("run", "-m", "embedded", "-i", picture, "-i", picture, "Same?")
+    asked = ("run", "-m", "embedded", "-i", picture, "-i", picture, "Same?", "--temperature", "50")
     first = qwen3_vl(*asked, "--max-new-tokens", "5", "--stats")
     second = qwen3_vl(*asked, "--max-new-tokens", "5")
     assert first.returncode == 0, first.stderr
@@ -64,7 +65,7 @@ def test_run_prints_the_answer_alone_on_stdout(qwen3_vl: Command, tmp_path: Path
     assert "ended by length" in first.stderr
     assert "answer tokens" not in second.stderr
     assert "device cpu (" in first.stderr
-    assert "dtype float32 (the files' own format), threads " in first.stderr
+    assert re.search(r"dtype float(16|32) \(.*\), threads ", first.stderr)
     assert "dtype" not in second.stderr
 
 
@@ -110,8 +111,8 @@ def test_run_reads_the_question_from_stdin(qwen3_vl: Command) -> None:
 
 
 def test_a_seed_turns_sampling_on_and_repeats_it(qwen3_vl: Command) -> None:
-    asked = ("run", "-m", "embedded", "Hi", "--max-new-tokens", "8")
-    once, again = (qwen3_vl(*asked, "--seed", "3").stdout for _ in range(2))
+    asked = ("run", "-m", "embedded", "repeat: 4H7K2M9Q", "--max-new-tokens", "8")
+    once, again = (qwen3_vl(*asked, "--temperature", "9", "--seed", "3").stdout for _ in range(2))
     assert once == again
     assert once != qwen3_vl(*asked).stdout
 
@@ -148,7 +149,7 @@ def test_brackets_in_a_name_are_no_markup(
     qwen3_vl: Command, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
     folder = tmp_path / "[" / "foo]"
-    shutil.copytree(embedded_folder(), folder)
+    shutil.copytree(embedded_folder(), folder, ignore=shutil.ignore_patterns("*.safetensors"))
     named = (str(folder),) if command == ("inspect", "model") else ("-m", str(folder))
     done = qwen3_vl(*command, *named)
     if command[0] == "run":  # the folder holds no weights
@@ -195,11 +196,11 @@ def test_inspect_plan_shows_who_answers_which_seam(qwen3_vl: Command) -> None:
 
 
 def test_inspect_plan_counts_in_the_format_of_the_files(qwen3_vl: Command) -> None:
-    auto, full = (
+    auto, stored, wider = (
         qwen3_vl("inspect", "plan", "embedded", "--dtype", dtype).stdout.splitlines()[-1]
-        for dtype in ("auto", "float32")
+        for dtype in ("auto", "float16", "float32")
     )
-    assert auto == full
+    assert auto == stored != wider
 
 
 def test_the_automatic_preset_is_made_for_the_model_that_runs(qwen3_vl: Command) -> None:

@@ -1,4 +1,4 @@
-"""The scripts in `examples` are short, run as they are, and print what they say."""
+"""The scripts in `examples` are short, run as they are, and get right answers."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import re
 import runpy
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from qwen3_vl.loading import embedded_folder
+from qwen3_vl.validation.quality.item import Item, Turn
 
 FOLDER = Path(__file__).parents[2] / "examples"
 SCRIPTS = {path.stem: path for path in FOLDER.glob("*.py")}
@@ -33,11 +35,12 @@ def lines(
     return run
 
 
-def question(picture: str) -> str:
-    """What is asked about a picture of the package."""
+def sample(picture: str) -> Any:
+    """What is asked about a picture of the package: the words, and the right answer."""
     asked = json.loads((embedded_folder().parent / "samples" / "questions.json").read_text())
     (one,) = (one for one in asked if picture in json.dumps(one))
-    return one["content"][-1]["text"]
+    question = one["content"][-1]["text"]
+    return question, Item("sample", (Turn((), one["answer"]),), one["kind"])
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -48,36 +51,55 @@ def test_it_is_short_and_a_test_runs_it(name: str) -> None:
 
 
 def test_ask(lines: Run) -> None:
-    assert question("count.png") in SCRIPTS["ask"].read_text()
-    assert re.search(r"   \(\d+ prompt tokens, \d+ answer tokens\)$", lines("ask")[-1])
+    question, item = sample("count.png")
+    assert question in SCRIPTS["ask"].read_text()
+    first, second = lines("ask")
+    assert item.score(first) == 1
+    assert re.fullmatch(r"\d+   \(\d+ prompt tokens, 1 answer tokens\)", second)
 
 
 def test_several_pictures(lines: Run) -> None:
-    assert question("several_1.png") in SCRIPTS["several_pictures"].read_text()
-    assert len(lines("several_pictures")) >= 2
+    question, item = sample("several_1.png")
+    assert question in SCRIPTS["several_pictures"].read_text()
+    first, turned = lines("several_pictures")
+    assert item.score(first) == 1
+    assert {first, turned} == {"1", "2"}
 
 
 def test_video(lines: Run) -> None:
-    told = [line for line in lines("video") if line.startswith(("what appears", "how many"))]
-    assert len(told) == 3
+    question, item = sample("video_1.png")
+    (told,) = (line for line in lines("video") if line.startswith(question))
+    assert item.score(told.removeprefix(question)) == 1
 
 
 def test_grounding(lines: Run, tmp_path: Path) -> None:
-    assert question("find.png") in SCRIPTS["grounding"].read_text()
-    assert lines("grounding")
+    question, item = sample("find.png")
+    assert question in SCRIPTS["grounding"].read_text()
+    answer, pixels = lines("grounding")
+    assert item.score(answer) == 1
+    assert re.fullmatch(r"pixels \d+ … \d+ across, \d+ … \d+ down", pixels)
     with Image.open(tmp_path / "grounding.png") as drawn:
-        assert max(drawn.size) == 192
+        assert drawn.convert("RGB").getcolors(2**16) is not None
 
 
 def test_streaming(lines: Run) -> None:
-    assert question("table.png") in SCRIPTS["streaming"].read_text()
+    question, item = sample("find.png")
+    assert question in SCRIPTS["streaming"].read_text()
     told = lines("streaming")
+    rows = len(item.answer.splitlines())
+    assert item.score("\n".join(told[:rows])) == 1
     assert re.fullmatch(r"\d+ tokens in \d+\.\d\d s, the first after \d+\.\d\d s", told[-1])
 
 
 def test_recipe_against_dense(lines: Run) -> None:
     told = lines("recipe_against_dense")
-    names = [line.partition(":")[0] for line in told]
-    assert names == ["recall", "copy", "relation", "all answers"]
-    *_, held = map(int, re.findall(r"(\d+)%", told[-1]))
-    assert 0 < held < 50
+    assert [line.partition(":")[0] for line in told] == [
+        "recall",
+        "copy",
+        "relation",
+        "all answers",
+    ]
+    right, plain, saved = map(int, re.findall(r"(\d+)%", told[-1]))
+    assert plain >= 80
+    assert right > 0
+    assert saved < 50
