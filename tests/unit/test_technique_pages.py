@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,13 +12,19 @@ from pathlib import Path
 import pytest
 from markdown import markdown
 
+from benchmarks.quality import fingerprint
 from qwen3_vl.config.recipe import Step, parse
+from qwen3_vl.loading import embedded_folder
+from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
 from qwen3_vl.optimization.kv_cache.quantized_kv import QuantizedKV
+from qwen3_vl.plan import Exact
 from qwen3_vl.plugins import Technique, promise, techniques
 from qwen3_vl.recipes import build
 from qwen3_vl.seams import Seams
+from qwen3_vl.validation.quality.suite import VERSION
 from scripts.technique_pages import (
     COLUMNS,
+    MEASURED,
     cell,
     cells,
     cost,
@@ -91,6 +98,26 @@ def test_what_was_not_measured_says_how_to() -> None:
     told = cells(refused)
     assert (told[0], told[-1]) == ("`some`, outliers × 16", "not measured: needs more")
     assert len(told) == len(COLUMNS)
+
+
+OWN = [one for one in techniques().values() if one.kind.__module__.startswith("qwen3_vl.")]
+
+
+@pytest.mark.parametrize("technique", OWN, ids=lambda one: one.name)
+def test_what_it_costs_was_measured_on_the_model_that_ships(technique: Technique) -> None:
+    """`python benchmarks/quality.py "RECIPE"` measures and writes it; `--again` all of it."""
+    written = json.loads((MEASURED / f"{technique.name}.json").read_text())
+    shipped = Qwen3VLForConditionalGeneration.from_pretrained(embedded_folder())
+    assert (written["suite"], written["model"]) == (VERSION, fingerprint(shipped))
+    assert written["rows"]
+    for row in written["rows"]:
+        (step,) = parse(row["recipe"])
+        assert step.name == technique.name
+        assert all(text in page(technique) for text in map(cell, cells(row)))
+        assert all(text in index(techniques()) for text in map(cell, cells(row)))
+        if isinstance(technique.guarantee, Exact) and "refused" not in row:
+            assert row["kl"] < 1e-6
+            assert row["right"] == row["against"]
 
 
 def test_a_string_below_a_field_explains_it() -> None:
