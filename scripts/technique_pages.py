@@ -47,7 +47,7 @@ is how much more surprising the texts of `grammar` are; *KL* and *top-1* compare
 of the next token; *weights* and *cache* are bytes as a share of the plain model's; the worst task
 is the one that lost most. The [verdict](../quality.md#what-the-verdict-says) is that of all
 answers. *Outliers × 16* is the [hardened](../quality.md#harder-to-round-harden) model, on which
-what rounds must be judged too."""
+what rounds must be judged too. *FRESH* is an adapter of rank 8 that adds nothing yet."""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
