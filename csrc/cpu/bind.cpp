@@ -2,12 +2,20 @@
 //
 // Tensors arrive as addresses (tensor.data_ptr()): an integer argument costs a fraction of what an
 // array argument costs, and no torch header is needed, so one build serves every torch.
+#include "attention.h"
 #include "dispatch.h"
+#include "matmul.h"
+#include "pool.h"
 
+#include <atomic>
 #include <cstdint>
+#include <mutex>
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
+#include <stdexcept>
+#include <tuple>
 
 namespace nb = nanobind;
 
@@ -26,15 +34,123 @@ void rms_norm(const Variant& variant, std::uintptr_t x, std::uintptr_t weight, s
                                width, eps);
 }
 
+// Matrices of the same input; what they point to must outlive them.
+struct Matrices {
+    std::vector<Matrix> all;
+    std::size_t inputs;
+    Finish finish;
+};
+
+Matrices join(const std::vector<std::tuple<int, std::uintptr_t, std::size_t>>& given,
+              std::size_t inputs, Finish finish) {
+    Matrices joined{{}, inputs, finish};
+    for (const auto& [bits, address, rows] : given) {
+        if (bits != 4 && bits != 8) throw std::invalid_argument("weights have 4 or 8 bits");
+        const Format format = bits == 4 ? Format::int4 : Format::int8;
+        joined.all.push_back({format, pointer<const std::uint8_t>(address), rows});
+    }
+    return joined;
+}
+
+void multiply_all(const Variant& variant, Pool& pool, const Matrices& matrices, std::uintptr_t x,
+                  std::size_t tokens, std::uintptr_t norm, std::uintptr_t norm_bias, float eps,
+                  std::uintptr_t bias, std::uintptr_t out) {
+    multiply(*variant.kernels, pool,
+             {pointer<const float>(x),
+              {pointer<const float>(norm), pointer<const float>(norm_bias), eps},
+              tokens,
+              matrices.inputs,
+              matrices.all.data(),
+              matrices.all.size(),
+              matrices.finish,
+              pointer<const float>(bias),
+              pointer<float>(out)});
+}
+
+// Stretches are [count, 5] numbers: addresses of pages and table, first token, tokens, tokens held.
+void remember_all(const Variant& variant, Pool& pool, const PageShape& shape, std::size_t stride,
+                  std::uintptr_t stretches, std::size_t count, std::size_t heads,
+                  std::uintptr_t qkv, std::uintptr_t turns, std::uintptr_t q_norm,
+                  std::uintptr_t k_norm, float eps, std::uintptr_t q) {
+    const Pass pass = {shape, stride, pointer<const Stretch>(stretches), count, heads};
+    remember(*variant.kernels, pool, pass,
+             {pointer<const float>(qkv), pointer<const float>(turns), pointer<const float>(q_norm),
+              pointer<const float>(k_norm), eps},
+             pointer<float>(q));
+}
+
+void attend_all(const Variant& variant, Pool& pool, const PageShape& shape, std::size_t stride,
+                std::uintptr_t stretches, std::size_t count, std::size_t heads, bool causal,
+                std::uintptr_t q, std::uintptr_t out, std::uintptr_t log_sums) {
+    const Pass pass = {shape, stride, pointer<const Stretch>(stretches), count, heads};
+    attend(*variant.kernels, pool, pass, causal, pointer<const float>(q), pointer<float>(out),
+           pointer<float>(log_sums));
+}
+
+static_assert(sizeof(Stretch) == 5 * sizeof(std::int64_t),
+              "Python hands over rows of five numbers");
+
+// Runs a loop of products on every thread; gives how many there were in all.
+template <Rounds* Kernels::* kernel>
+std::size_t rounds_on_all(const Variant& variant, Pool& pool, std::size_t rounds) {
+    const std::lock_guard<std::mutex> turn(pool.turn());
+    std::atomic<std::size_t> products{0};
+    pool.run([&](int) {
+        float left = 0;
+        products += (variant.kernels->*kernel)(rounds, &left);
+    });
+    return products;
+}
+
+// Reads floats, each thread its stretch of them.
+void read_on_all(const Variant& variant, Pool& pool, std::uintptr_t from, std::size_t count) {
+    const std::lock_guard<std::mutex> turn(pool.turn());
+    const std::size_t share = count / static_cast<std::size_t>(pool.threads());
+    pool.run([&](int thread) {
+        float left = 0;
+        variant.kernels->read_through(
+            pointer<const float>(from) + static_cast<std::size_t>(thread) * share, share, &left);
+    });
+}
+
+// Calls all threads together, again and again, for nothing.
+void meet(Pool& pool, std::size_t times) {
+    const std::lock_guard<std::mutex> turn(pool.turn());
+    for (std::size_t i = 0; i < times; ++i) pool.run([](int) {});
+}
+
 }  // namespace
 
 NB_MODULE(_native, module) {
     nb::set_leak_warnings(false);  // the variant in use lives as long as the process
     const nb::call_guard<nb::gil_scoped_release> without_gil;  // kernels touch no Python object
+    nb::enum_<Finish>(module, "Finish")
+        .value("store", Finish::store)
+        .value("add", Finish::add)
+        .value("gelu", Finish::gelu)
+        .value("gate", Finish::gate);
+    nb::enum_<KeyFormat>(module, "KeyFormat")
+        .value("int8", KeyFormat::int8)
+        .value("bf16", KeyFormat::bf16);
+    nb::class_<PageShape>(module, "PageShape")
+        .def(nb::init<KeyFormat, std::size_t, std::size_t>())
+        .def_prop_ro("bytes", &PageShape::bytes);
+    nb::class_<Pool>(module, "Pool")
+        .def(nb::init<int>())
+        .def_prop_ro("threads", &Pool::threads)
+        .def("meet", &meet, without_gil);
+    nb::class_<Matrices>(module, "Matrices");
+    module.def("join", &join);
     nb::class_<Variant>(module, "Variant")
         .def_ro("name", &Variant::name)
         .def("rms_norm_f32", &rms_norm<float, &Kernels::rms_norm_f32>, without_gil)
-        .def("rms_norm_bf16", &rms_norm<BFloat16, &Kernels::rms_norm_bf16>, without_gil);
+        .def("rms_norm_bf16", &rms_norm<BFloat16, &Kernels::rms_norm_bf16>, without_gil)
+        .def("multiply", &multiply_all, without_gil)
+        .def("remember", &remember_all, without_gil)
+        .def("attend", &attend_all, without_gil)
+        .def("product_rounds", &rounds_on_all<&Kernels::product_rounds>, without_gil)
+        .def("float_rounds", &rounds_on_all<&Kernels::float_rounds>, without_gil)
+        .def("read", &read_on_all, without_gil);
     module.def("available_variants", &available_variants);
     module.def("choose_variant", &choose_variant);
 }

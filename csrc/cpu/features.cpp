@@ -22,15 +22,15 @@ struct Registers {
     std::uint32_t a, b, c, d;
 };
 
-Registers cpuid(std::uint32_t leaf) {
+Registers cpuid(std::uint32_t leaf, std::uint32_t part = 0) {
 #ifdef _MSC_VER
     int registers[4];
-    __cpuidex(registers, static_cast<int>(leaf), 0);
+    __cpuidex(registers, static_cast<int>(leaf), static_cast<int>(part));
     return {static_cast<std::uint32_t>(registers[0]), static_cast<std::uint32_t>(registers[1]),
             static_cast<std::uint32_t>(registers[2]), static_cast<std::uint32_t>(registers[3])};
 #else
     Registers r = {};
-    __get_cpuid_count(leaf, 0, &r.a, &r.b, &r.c, &r.d);  // zeros where the leaf does not exist
+    __get_cpuid_count(leaf, part, &r.a, &r.b, &r.c, &r.d);  // zeros where the leaf does not exist
     return r;
 #endif
 }
@@ -58,6 +58,8 @@ constexpr std::uint32_t fma_bit = bit(12), osxsave_bit = bit(27), avx_bit = bit(
 // Leaf 7, register b.
 constexpr std::uint32_t avx2_bit = bit(5), avx512f_bit = bit(16), avx512dq_bit = bit(17),
                         avx512bw_bit = bit(30), avx512vl_bit = bit(31);
+// Leaf 7, register c; leaf 7.1, register a.
+constexpr std::uint32_t avx512vnni_bit = bit(11), avxvnni_bit = bit(4);
 // Saved state: SSE and AVX halves; masks and both parts of the AVX-512 registers.
 constexpr std::uint64_t avx_state = 0x06, avx512_state = 0xe0;
 
@@ -73,9 +75,14 @@ bool avx512() {
            has_all(cpuid(7).b, avx512f_bit | avx512dq_bit | avx512bw_bit | avx512vl_bit) &&
            has_all(saved_state(), avx512_state);
 }
+
+bool avxvnni() { return avx2() && has_all(cpuid(7, 1).a, avxvnni_bit); }
+bool avx512vnni() { return avx512() && has_all(cpuid(7).c, avx512vnni_bit); }
 #else
 bool avx2() { return false; }
+bool avxvnni() { return false; }
 bool avx512() { return false; }
+bool avx512vnni() { return false; }
 #endif
 
 bool neon() {

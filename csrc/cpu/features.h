@@ -5,7 +5,9 @@ namespace qwen3_vl::features {
 
 bool scalar();
 bool avx2();
+bool avxvnni();
 bool avx512();
+bool avx512vnni();
 bool neon();
 
 }  // namespace qwen3_vl::features

@@ -2,6 +2,8 @@
 #pragma once
 
 #include "bfloat16.h"
+#include "layout.h"
+#include "pages.h"
 
 #include <stddef.h>
 
@@ -10,9 +12,70 @@ namespace qwen3_vl {
 template <typename T>
 using RmsNorm = void(const T* x, const T* weight, T* out, size_t rows, size_t width, float eps);
 
+using LayerNorm = void(const float* x, const float* weight, const float* bias, float* out,
+                       size_t width, float eps);
+
+// What happens to the results of a matrix product before they are written. `gate` takes two
+// matrices: silu of the first times the second.
+enum class Finish { store, add, gelu, gate };
+
+// Rounds some groups of one of a few tokens into their places. `most` is the largest code.
+using RoundGroups = void(const float* x, size_t inputs, size_t begin, size_t end, int most,
+                         size_t tokens, size_t token, const Rounded& out);
+
+// Rounds one of many tokens as a whole into its place in its tile.
+using RoundToken = void(const float* x, size_t inputs, size_t groups, int most, size_t token,
+                        const Rounded& out);
+
+// Multiplies one panel with one to eight tokens: out [tokens, stride].
+using Few = void(const uint8_t* weights, size_t blocks, const Rounded& x, size_t tokens, float* out,
+                 size_t stride);
+
+// Unpacks a panel of int4 weights; `room` is for unpacked_bytes(blocks).
+using Unpack = Panel(const uint8_t* weights, size_t blocks, uint8_t* room);
+
+// Multiplies one or two panels with the tokens of a tile: block [tokens, width].
+using Many = void(const Panel* weights, size_t panels, size_t quads, const int32_t* x,
+                  const int32_t* offsets, const float* scales, size_t tokens, float* block,
+                  size_t width);
+
+using WriteBlock = void(Finish how, const float* block, size_t tokens, size_t width,
+                        const float* bias, float* out, size_t stride, size_t count);
+
+// Normalises, rotates and scales one head.
+using TurnHead = void(const float* x, const float* norm, float eps, const float* turns, size_t dim,
+                      float factor, float* out);
+
+// Puts the key and value of one head of one token into a page.
+using WritePage = void(const PageShape& shape, const float* key, const float* value, uint8_t* page,
+                       size_t head, size_t token);
+
+// Attends with one to eight queries that share a key head.
+using Attend = void(const Attention& all, size_t head, const float* q, size_t rows,
+                    const size_t* seen, float* out, float* log_sums);
+
+// Loops that do nothing but products or reads: the limits of the machine.
+using Rounds = size_t(size_t rounds, float* left);
+using ReadThrough = void(const float* from, size_t count, float* left);
+
 struct Kernels {
     RmsNorm<float>* rms_norm_f32;
     RmsNorm<BFloat16>* rms_norm_bf16;
+    LayerNorm* layer_norm;
+    RoundGroups* round_groups;
+    RoundToken* round_token;
+    Few* int4_few;
+    Few* int8_few;
+    Unpack* unpack_int4;
+    Many* many;
+    WriteBlock* finish;
+    TurnHead* turn_head;
+    WritePage* write_page;
+    Attend* attend;
+    Rounds *product_rounds, *float_rounds;
+    ReadThrough* read_through;
+    size_t tile_tokens, tile_panels;  // what fits the registers when many tokens meet a few panels
+    int largest_against_bytes;        // the largest code of activations that int8 weights bear
 };
 
 }  // namespace qwen3_vl

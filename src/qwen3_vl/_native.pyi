@@ -4,6 +4,41 @@
 checked here: that is the work of ops/.
 """
 
+from enum import Enum
+
+class Finish(Enum):
+    """What becomes of the results of a product."""
+
+    store = ...
+    add = ...
+    gelu = ...
+    gate = ...
+
+class KeyFormat(Enum):
+    """The numbers of a page."""
+
+    int8 = ...
+    bf16 = ...
+
+class PageShape:
+    """How a page is laid out: its numbers, key heads, and their size."""
+
+    def __init__(self, numbers: KeyFormat, heads: int, dim: int, /) -> None: ...
+    @property
+    def bytes(self) -> int: ...
+
+class Pool:
+    """Threads that wait for kernels; the one that calls is the first of them."""
+
+    def __init__(self, threads: int, /) -> None: ...
+    @property
+    def threads(self) -> int: ...
+    def meet(self, times: int, /) -> None:
+        """Call all threads, so many times, for nothing."""
+
+class Matrices:
+    """Packed matrices of the same input, and what becomes of their results."""
+
 class Variant:
     """The kernels, compiled for one instruction set."""
 
@@ -15,6 +50,55 @@ class Variant:
     def rms_norm_bf16(
         self, x: int, weight: int, out: int, rows: int, width: int, eps: float, /
     ) -> None: ...
+    def multiply(
+        self,
+        pool: Pool,
+        matrices: Matrices,
+        x: int,
+        tokens: int,
+        norm: int,
+        norm_bias: int,
+        eps: float,
+        bias: int,
+        out: int,
+        /,
+    ) -> None: ...
+    def remember(
+        self,
+        pool: Pool,
+        shape: PageShape,
+        stride: int,
+        stretches: int,
+        count: int,
+        heads: int,
+        qkv: int,
+        turns: int,
+        q_norm: int,
+        k_norm: int,
+        eps: float,
+        q: int,
+        /,
+    ) -> None: ...
+    def attend(
+        self,
+        pool: Pool,
+        shape: PageShape,
+        stride: int,
+        stretches: int,
+        count: int,
+        heads: int,
+        causal: bool,
+        q: int,
+        out: int,
+        log_sums: int,
+        /,
+    ) -> None: ...
+    def product_rounds(self, pool: Pool, rounds: int, /) -> int: ...
+    def float_rounds(self, pool: Pool, rounds: int, /) -> int: ...
+    def read(self, pool: Pool, at: int, count: int, /) -> None: ...
+
+def join(matrices: list[tuple[int, int, int]], inputs: int, finish: Finish, /) -> Matrices:
+    """Matrices of 4 or 8 bits: (bits, address, outputs)."""
 
 def available_variants() -> list[Variant]:
     """Those that this machine runs, fastest first."""

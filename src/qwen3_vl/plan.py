@@ -139,17 +139,19 @@ class Plan:
 
     def _refuse_overlap(self, rules: tuple[LinearRule, ...], name: str) -> None:
         model = Qwen3VLForConditionalGeneration.skeleton(self.config)
-        taken: set[str] = set()
-        for rule in rules:
+        taken: dict[str, str] = {}
+        owners = [answer.by for answer in self.answers if answer.seam == "linear"]
+        for owner, rule in zip([*owners, name], rules, strict=True):
             found = {path for path in linears(model) if matching(rule, path)}
             if not found:
                 raise Incompatible(f"{name}: no linear module of this model fits {rule.pattern!r}")
-            if taken & found:
+            if both := taken.keys() & found:
+                first = min(both)
                 raise Incompatible(
-                    f"{name} and another technique both store {min(taken & found)}; "
+                    f"{name} and {taken[first]} both store {first}; "
                     "give them patterns that do not overlap, or drop one"
                 )
-            taken |= found
+            taken |= dict.fromkeys(found, owner)
 
 
 def require_technique(step: object) -> None:

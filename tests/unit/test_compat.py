@@ -370,7 +370,7 @@ def test_any_recipe_can_be_put_on_a_model(bench: Bench) -> None:
     torch.testing.assert_close(bench.logits(optimized), bench.logits(loaded), rtol=0, atol=0)
     switched = UnifiedOptimizationManager({"use_flash_attention": True})
     assert switched.apply_optimizations(model).seams == Seams(mixer=FlashAttention2())
-    with pytest.raises(Incompatible, match="weight_int8 and another technique both store"):
+    with pytest.raises(Incompatible, match="weight_int8 and the given model both store"):
         UnifiedOptimizationManager("weight_int8").apply_optimizations(optimized)
 
 

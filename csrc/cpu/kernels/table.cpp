@@ -1,12 +1,44 @@
 // The kernels of the variant that is being compiled; dispatch.cpp picks one such table.
 #include "../kernels.h"
+#include "../simd/simd.h"
 
 namespace qwen3_vl::QWEN3_VL_VARIANT {
 
 RmsNorm<float> rms_norm;
 RmsNorm<BFloat16> rms_norm;
+LayerNorm layer_norm;
+RoundGroups round_groups;
+RoundToken round_token;
+Few int4_few;
+Few int8_few;
+Unpack unpack_int4;
+Many many;
+WriteBlock finish;
+TurnHead turn_head;
+WritePage write_page;
+Attend attend;
+Rounds product_rounds, float_rounds;
+ReadThrough read_through;
 
 extern const Kernels kernels;
-const Kernels kernels = {rms_norm, rms_norm};
+const Kernels kernels = {rms_norm,
+                         rms_norm,
+                         layer_norm,
+                         round_groups,
+                         round_token,
+                         int4_few,
+                         int8_few,
+                         unpack_int4,
+                         many,
+                         finish,
+                         turn_head,
+                         write_page,
+                         attend,
+                         product_rounds,
+                         float_rounds,
+                         read_through,
+                         tile_tokens,
+                         tile_panels,
+                         largest_against_bytes};
 
 }  // namespace qwen3_vl::QWEN3_VL_VARIANT

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from qwen3_vl.errors import ConfigError
 from qwen3_vl.seams import LinearRule
 
 
@@ -29,3 +30,11 @@ def linears(model: nn.Module) -> dict[str, nn.Linear]:
 def matching(rule: LinearRule, path: str) -> bool:
     """Whether a rule holds for the module of this name."""
     return re.search(rule.pattern, path) is not None
+
+
+def check_pattern(modules: str) -> None:
+    """Refuse what is no regular expression."""
+    try:
+        re.compile(modules)
+    except re.error as error:
+        raise ConfigError(f"modules {modules!r} is not a regular expression: {error}") from None

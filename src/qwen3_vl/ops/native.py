@@ -11,7 +11,8 @@ import functools
 import importlib
 import logging
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch._C._functorch import peek_interpreter_stack
@@ -68,6 +69,24 @@ def variant() -> _native.Variant | None:
         ) from None
 
 
+def pool() -> _native.Pool:
+    """Give the threads that kernels run on, as many as torch has; only where there are kernels."""
+    threads = torch.get_num_threads()
+    if threads not in _pools:
+        _pools[threads] = cast("ModuleType", _extension()).Pool(threads)
+    return _pools[threads]
+
+
+def join(
+    matrices: Sequence[tuple[int, int, int]], inputs: int, finish: str
+) -> _native.Matrices | None:
+    """Prepare matrices (bits, address, outputs) of the same input; None without the extension."""
+    compiled = _extension()
+    if compiled is None:
+        return None
+    return compiled.join(list(matrices), inputs, getattr(compiled.Finish, finish))
+
+
 def force(name: str) -> None:
     """Use the variant of this name from now on, in this whole process.
 
@@ -92,6 +111,31 @@ def report() -> str:
         return "CPU kernels: none compiled, torch computes"
     names = ", ".join(one.name for one in available_variants())
     return f"CPU kernels: {used.name} (this machine runs {names})"
+
+
+@functools.cache
+def page_shape(bits: int, heads: int, dim: int) -> _native.PageShape:
+    """Give the layout of a page of keys and values; only where there are kernels."""
+    compiled = cast("ModuleType", _extension())
+    numbers = compiled.KeyFormat.int8 if bits == 8 else compiled.KeyFormat.bf16
+    return compiled.PageShape(numbers, heads, dim)
+
+
+_pools: dict[int, _native.Pool] = {}
+_lost: list[dict[int, _native.Pool]] = []
+
+
+def _leave_pools() -> None:
+    """Begin anew in a process that was forked: threads do not come along.
+
+    The old pools are kept, for to delete one is to wait for its threads.
+    """
+    _lost.append(dict(_pools))
+    _pools.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_pools)
 
 
 @functools.cache

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from qwen3_vl.ops import native
 from qwen3_vl.testing import Bench
 
 
@@ -17,3 +18,9 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 @pytest.fixture(scope="session")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("files")
+
+
+@pytest.fixture
+def torch_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No kernels: what is multiplied is not rounded."""
+    monkeypatch.setattr(native, "kernels_for", lambda *_: None)

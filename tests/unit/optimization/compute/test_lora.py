@@ -91,6 +91,7 @@ def test_half_of_it_twice_is_all_of_it(bench: Bench, tmp_path: Path) -> None:
     check_logits(bench.logits(bench.load(half, half)), whole, bench.config)
 
 
+@pytest.mark.usefixtures("torch_alone")
 def test_beside_rounded_weights_it_stays_whole(bench: Bench, tmp_path: Path) -> None:
     """QLoRA: the additions are to what the rounded weights give."""
     write_lora(tmp_path, adapter())

@@ -1,0 +1,109 @@
+#include "attention.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstring>
+#include <mutex>
+#include <vector>
+
+namespace qwen3_vl {
+namespace {
+
+constexpr size_t most_rows = 8;
+
+// Queries of one sequence that share a key head.
+struct Tile {
+    const Stretch* stretch;
+    size_t token, tokens;  // within the stretch
+    size_t key_head;
+};
+
+}  // namespace
+
+void remember(const Kernels& kernels, Pool& pool, const Pass& pass, const Projected& tokens,
+              float* q) {
+    const std::lock_guard<std::mutex> turn(pool.turn());
+    const PageShape& shape = pass.shape;
+    const size_t dim = shape.dim, heads = pass.heads, threads = static_cast<size_t>(pool.threads());
+    const float scale = 1 / std::sqrt(static_cast<float>(dim));
+    const auto keep = [&](size_t token, uint8_t* page, size_t place) {
+        const float* row = tokens.qkv + token * (heads + 2 * shape.heads) * dim;
+        const float* turns = tokens.turns + token * dim;
+        for (size_t head = 0; head < heads; ++head, row += dim) {
+            kernels.turn_head(row, tokens.q_norm, tokens.eps, turns, dim, scale,
+                              q + (token * heads + head) * dim);
+        }
+        for (size_t head = 0; head < shape.heads; ++head, row += dim) {
+            alignas(line_bytes) float key[most_dim];
+            kernels.turn_head(row, tokens.k_norm, tokens.eps, turns, dim, 1, key);
+            kernels.write_page(shape, key, row + shape.heads * dim, page, head, place);
+        }
+    };
+    const Stretch& last = pass.stretches[pass.count - 1];
+    const size_t all = last.first + last.count;
+    const auto part = [&](size_t begin, size_t end) {
+        for (size_t i = 0; i < pass.count; ++i) {
+            const Stretch& one = pass.stretches[i];
+            const size_t stop = std::min(end, one.first + one.count);
+            for (size_t token = std::max(begin, one.first); token < stop; ++token) {
+                const size_t at = one.held + token - one.first;
+                const size_t number = static_cast<size_t>(one.table[at / page_tokens]);
+                keep(token, one.pages + number * pass.page_stride, at % page_tokens);
+            }
+        }
+    };
+    if (all == 1) return part(0, 1);
+    pool.run([&](int thread) {
+        const size_t at = static_cast<size_t>(thread);
+        part(all * at / threads, all * (at + 1) / threads);
+    });
+}
+
+void attend(const Kernels& kernels, Pool& pool, const Pass& pass, bool causal, const float* q,
+            float* out, float* log_sums) {
+    const std::lock_guard<std::mutex> turn(pool.turn());
+    const PageShape& shape = pass.shape;
+    const size_t heads = pass.heads, group = heads / shape.heads, dim = shape.dim;
+    const size_t together = std::max<size_t>(1, kernels.tile_tokens / group);
+    std::vector<Tile> tiles;
+    for (size_t i = 0; i < pass.count; ++i) {
+        const Stretch& one = pass.stretches[i];
+        for (size_t token = 0; token < one.count; token += together) {
+            const size_t tokens = std::min(together, one.count - token);
+            for (size_t head = 0; head < shape.heads; ++head) {
+                tiles.push_back({&one, token, tokens, head});
+            }
+        }
+    }
+    std::atomic<size_t> next{0};
+    pool.run([&](int) {
+        alignas(line_bytes) float queries[most_rows * most_dim], results[most_rows * most_dim];
+        size_t seen[most_rows];
+        float sums[most_rows];
+        // From the end: what sees most comes first, so that no thread is left with it.
+        for (size_t at; (at = next.fetch_add(1, std::memory_order_relaxed)) < tiles.size();) {
+            const Tile& tile = tiles[tiles.size() - 1 - at];
+            const Stretch& stretch = *tile.stretch;
+            const Attention all = {shape, stretch.pages, pass.page_stride, stretch.table};
+            const size_t first = stretch.first + tile.token, rows = tile.tokens * group;
+            for (size_t token = 0; token < tile.tokens; ++token) {
+                const size_t head = (first + token) * heads + tile.key_head * group;
+                std::memcpy(queries + token * group * dim, q + head * dim,
+                            group * dim * sizeof(float));
+                const size_t new_ones = causal ? tile.token + token + 1 : stretch.count;
+                std::fill_n(seen + token * group, group, stretch.held + new_ones);
+            }
+            kernels.attend(all, tile.key_head, queries, rows, seen, results,
+                           log_sums ? sums : nullptr);
+            for (size_t token = 0; token < tile.tokens; ++token) {
+                const size_t head = (first + token) * heads + tile.key_head * group;
+                std::memcpy(out + head * dim, results + token * group * dim,
+                            group * dim * sizeof(float));
+                if (log_sums) std::copy_n(sums + token * group, group, log_sums + head);
+            }
+        }
+    });
+}
+
+}  // namespace qwen3_vl

@@ -1,0 +1,225 @@
+// Attention of a few queries that share a key head, over the pages of their sequence.
+//
+// One way through the pages, a few at a time: the softmax goes along with the largest score so far,
+// and what was added up before shrinks when a larger one comes. Products of queries and keys are
+// those of int8 weights; values are added up in float32.
+#include "../kernels.h"
+#include "../pages.h"
+#include "../simd/exponential.h"
+#include "../simd/simd.h"
+
+#include <math.h>
+
+namespace qwen3_vl::QWEN3_VL_VARIANT {
+namespace {
+
+constexpr size_t some_pages = 4;  // between two looks at the largest score
+constexpr size_t some_tokens = some_pages * page_tokens;
+constexpr float unseen = -1e30f;  // finite: differences of infinities are no numbers
+
+using Scores = float[some_tokens];
+
+// Products of rounded queries with the keys of a page in 8 bits.
+template <size_t rows>
+void score_int8(const uint8_t* keys, size_t dim, const Rounded& q, Scores* scores, size_t place) {
+    const float* key_scales = reinterpret_cast<const float*>(keys + page_tokens * dim);
+    for (size_t first = 0; first < page_panels; first += tile_panels) {
+        WideSums sums[rows][tile_panels];
+        for (size_t row = 0; row < rows; ++row) {
+            for (WideSums& one : sums[row]) one = start_wide(q.offsets[row]);
+        }
+        const uint8_t* line = keys + first * panel_rows * dim;
+        const int32_t* quads = q.quads;
+        for (size_t at = 0; at < dim / quad; ++at, line += line_bytes, quads += rows) {
+            Quads codes[tile_panels];
+            for (size_t panel = 0; panel < tile_panels; ++panel) {
+                codes[panel] = load_quads(line + panel * panel_rows * dim);
+            }
+            for (size_t row = 0; row < rows; ++row) {
+                for (size_t panel = 0; panel < tile_panels; ++panel) {
+                    add_wide(sums[row][panel], codes[panel], quads[row]);
+                }
+            }
+        }
+        for (size_t row = 0; row < rows; ++row) {
+            const Vec scale = broadcast(q.scales[row]);
+            for (size_t panel = 0; panel < tile_panels; ++panel) {
+                const Rows products = to_rows(sums[row][panel]);
+                for (size_t part = 0; part < Rows::parts; ++part) {
+                    const size_t token = (first + panel) * panel_rows + part * Vec::lanes;
+                    store(scores[row] + place + token,
+                          products.part[part] * scale * load(key_scales + token));
+                }
+            }
+        }
+    }
+}
+
+// The same in bfloat16: each line holds two dimensions of 16 keys.
+template <size_t rows>
+void score_bf16(const uint8_t* keys, size_t dim, const float* q, Scores* scores, size_t place) {
+    for (size_t panel = 0; panel < page_panels; ++panel) {
+        for (size_t part = 0; part < Rows::parts; ++part) {
+            Vec sums[rows];
+            for (Vec& one : sums) one = broadcast(0);
+            const uint8_t* line = keys + panel * panel_rows * dim * sizeof(BFloat16) +
+                                  part * Vec::lanes * 2 * sizeof(BFloat16);
+            for (size_t at = 0; at < dim; at += 2, line += line_bytes) {
+                Vec even, odd;
+                load_pairs(line, even, odd);
+                for (size_t row = 0; row < rows; ++row) {
+                    sums[row] = multiply_add(even, broadcast(q[row * dim + at]), sums[row]);
+                    sums[row] = multiply_add(odd, broadcast(q[row * dim + at + 1]), sums[row]);
+                }
+            }
+            for (size_t row = 0; row < rows; ++row) {
+                const size_t token = panel * panel_rows + part * Vec::lanes;
+                store(scores[row] + place + token, sums[row]);
+            }
+        }
+    }
+}
+
+// How far a row has come.
+struct Softmax {
+    float largest = unseen, total = 0;
+
+    // Turns `count` scores, of which the first are seen, into weights; gives by how much what was
+    // added up before shrinks.
+    float weigh(float* scores, size_t seen, size_t count) {
+        for (size_t token = seen; token < count; ++token) scores[token] = unseen;
+        Vec most = broadcast(largest);
+        for (size_t at = 0; at < count; at += Vec::lanes) most = maximum(most, load(scores + at));
+        const float before = largest;
+        largest = largest_of(most);
+        for (size_t at = 0; at < count; at += Vec::lanes) {
+            store(scores + at, exponential(load(scores + at) - broadcast(largest)));
+        }
+        for (size_t token = seen; token < count; ++token) scores[token] = 0;
+        Vec sums = broadcast(0);
+        for (size_t at = 0; at < count; at += Vec::lanes) sums = sums + load(scores + at);
+        const float shrink = before == largest ? 1 : expf(before - largest);
+        total = total * shrink + sum(sums);
+        return shrink;
+    }
+};
+
+template <size_t rows, typename T>
+void add_values(const T* values, size_t dim, size_t tokens, const Scores* weights, size_t place,
+                float* out) {
+    for (size_t at = 0; at < dim; at += Vec::lanes) {
+        Vec sums[rows];
+        for (size_t row = 0; row < rows; ++row) sums[row] = load(out + row * dim + at);
+        for (size_t token = 0; token < tokens; ++token) {
+            const Vec value = load(values + token * dim + at);
+            for (size_t row = 0; row < rows; ++row) {
+                sums[row] = multiply_add(value, broadcast(weights[row][place + token]), sums[row]);
+            }
+        }
+        for (size_t row = 0; row < rows; ++row) store(out + row * dim + at, sums[row]);
+    }
+}
+
+template <size_t rows>
+void scale_weights(const float* scales, Scores* weights, size_t place) {
+    for (size_t at = 0; at < page_tokens; at += Vec::lanes) {
+        const Vec scale = load(scales + at);
+        for (size_t row = 0; row < rows; ++row) {
+            float* const to = weights[row] + place + at;
+            store(to, load(to) * scale);
+        }
+    }
+}
+
+// Queries rounded as activations are, with what the zero of the keys' codes takes from each.
+template <size_t rows>
+void round_queries(const float* q, size_t dim, const Rounded& out) {
+    for (size_t row = 0; row < rows; ++row, q += dim) {
+        Vec most = broadcast(0);
+        for (size_t i = 0; i < dim; i += Vec::lanes) most = maximum(most, absolute(load(q + i)));
+        const float reach = largest_of(most);
+        const Vec inverse = broadcast(reach > 0 ? largest_against_bytes / reach : 0);
+        int8_t codes[most_dim];
+        for (size_t i = 0; i < dim; i += Vec::lanes) store(codes + i, load(q + i) * inverse);
+        int32_t total = 0;
+        for (size_t i = 0; i < dim; ++i) total += codes[i];
+        for (size_t i = 0; i < dim; i += quad)
+            memcpy(out.quads + i / quad * rows + row, codes + i, quad);
+        out.offsets[row] = -int8_zero * total;
+        out.scales[row] = reach / largest_against_bytes;
+    }
+}
+
+inline size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
+
+template <size_t rows>
+void attend_rows(const Attention& all, size_t head, const float* q, const size_t* seen, float* out,
+                 float* log_sums) {
+    const PageShape& shape = all.shape;
+    const size_t dim = shape.dim;
+    const bool is_int8 = shape.format == KeyFormat::int8;
+    alignas(line_bytes) Scores scores[rows];
+    Softmax softmax[rows];
+    int32_t quads[most_dim / quad * rows], offsets[rows];
+    float scales[rows];
+    const Rounded rounded = {quads, offsets, scales};
+    if (is_int8) round_queries<rows>(q, dim, rounded);
+    size_t longest = 0;
+    for (size_t row = 0; row < rows; ++row) longest = seen[row] > longest ? seen[row] : longest;
+    memset(out, 0, rows * dim * sizeof(float));
+    for (size_t first = 0; first < longest; first += some_tokens) {
+        const uint8_t* keys[some_pages];
+        const size_t here = smaller(longest - first, some_tokens);
+        const size_t pages = (here + page_tokens - 1) / page_tokens;
+        for (size_t page = 0; page < pages; ++page) {
+            const size_t number = static_cast<size_t>(all.table[first / page_tokens + page]);
+            keys[page] = all.pages + number * all.page_stride + head * shape.head_bytes();
+            if (is_int8) {
+                score_int8<rows>(keys[page], dim, rounded, scores, page * page_tokens);
+            } else {
+                score_bf16<rows>(keys[page], dim, q, scores, page * page_tokens);
+            }
+        }
+        for (size_t row = 0; row < rows; ++row) {
+            const size_t sees = seen[row] > first ? smaller(seen[row] - first, here) : 0;
+            const float shrink = softmax[row].weigh(scores[row], sees, pages * page_tokens);
+            if (shrink == 1) continue;
+            for (size_t at = row * dim; at < (row + 1) * dim; at += Vec::lanes) {
+                store(out + at, load(out + at) * broadcast(shrink));
+            }
+        }
+        for (size_t page = 0; page < pages; ++page) {
+            const size_t place = page * page_tokens, tokens = smaller(here - place, page_tokens);
+            const uint8_t* values = keys[page] + shape.half_bytes();
+            if (is_int8) {
+                const auto* codes = reinterpret_cast<const int8_t*>(values);
+                const auto* value_scales =
+                    reinterpret_cast<const float*>(values + page_tokens * dim);
+                scale_weights<rows>(value_scales, scores, place);
+                add_values<rows>(codes, dim, tokens, scores, place, out);
+            } else {
+                const auto* numbers = reinterpret_cast<const BFloat16*>(values);
+                add_values<rows>(numbers, dim, tokens, scores, place, out);
+            }
+        }
+    }
+    for (size_t row = 0; row < rows; ++row, out += dim) {
+        const Vec share = broadcast(1 / softmax[row].total);
+        for (size_t at = 0; at < dim; at += Vec::lanes) store(out + at, load(out + at) * share);
+        if (log_sums) log_sums[row] = softmax[row].largest + logf(softmax[row].total);
+    }
+}
+
+}  // namespace
+
+// `q` [rows, dim] is scaled already; row i sees the first seen[i] tokens. `log_sums` may be null.
+void attend(const Attention& all, size_t head, const float* q, size_t rows, const size_t* seen,
+            float* out, float* log_sums) {
+    using Some = void(const Attention&, size_t, const float*, const size_t*, float*, float*);
+    static constexpr Some* some[] = {attend_rows<1>, attend_rows<2>, attend_rows<3>,
+                                     attend_rows<4>, attend_rows<5>, attend_rows<6>,
+                                     attend_rows<7>, attend_rows<8>};
+    some[rows - 1](all, head, q, seen, out, log_sums);
+}
+
+}  // namespace qwen3_vl::QWEN3_VL_VARIANT

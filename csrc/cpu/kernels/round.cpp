@@ -1,0 +1,74 @@
+// Rounds activations to signed 8 bits, interleaved as the products of tokens read them (layout.h).
+#include "../kernels.h"
+#include "../simd/simd.h"
+
+#include <string.h>
+
+namespace qwen3_vl::QWEN3_VL_VARIANT {
+namespace {
+
+float largest(const float* x, size_t count) {
+    Vec most = broadcast(0);
+    size_t i = 0;
+    for (; i + Vec::lanes <= count; i += Vec::lanes) most = maximum(most, absolute(load(x + i)));
+    if (i < count) most = maximum(most, absolute(load_first(x + i, count - i)));
+    return largest_of(most);
+}
+
+// One group of one token; `apart` is the distance between its quads.
+int32_t round_group(const float* x, size_t count, float inverse, int32_t* quads, size_t apart) {
+    int8_t codes[group_inputs];
+    const Vec factor = broadcast(inverse);
+    float padded[group_inputs] = {};
+    if (count < group_inputs) {
+        memcpy(padded, x, count * sizeof(float));
+        x = padded;
+    }
+    for (size_t i = 0; i < group_inputs; i += Vec::lanes) store(codes + i, load(x + i) * factor);
+    int32_t lower = 0, upper = 0;
+    for (size_t i = 0; i < group_inputs; i += quad) {
+        lower += codes[i] + codes[i + 1];
+        upper += codes[i + 2] + codes[i + 3];
+        memcpy(quads + i / quad * apart, codes + i, quad);
+    }
+    const uint32_t halves = (static_cast<uint32_t>(-int4_zero * lower) & 0xffff) |
+                            static_cast<uint32_t>(-int4_zero * upper) << 16;
+    return static_cast<int32_t>(halves);
+}
+
+size_t present(size_t inputs, size_t group) {
+    const size_t begin = group * group_inputs;
+    return begin >= inputs ? 0 : inputs - begin < group_inputs ? inputs - begin : group_inputs;
+}
+
+}  // namespace
+
+void round_groups(const float* x, size_t inputs, size_t begin, size_t end, int most, size_t tokens,
+                  size_t token, const Rounded& out) {
+    for (size_t group = begin; group < end; ++group) {
+        const float* from = x + group * group_inputs;
+        const size_t count = present(inputs, group), at = group * tokens + token;
+        const float reach = largest(from, count);
+        const float inverse = reach > 0 ? static_cast<float>(most) / reach : 0;
+        int32_t* quads = out.quads + group * group_inputs / quad * tokens + token;
+        out.offsets[at] = round_group(from, count, inverse, quads, tokens);
+        out.scales[at] = reach / static_cast<float>(most);
+    }
+}
+
+void round_token(const float* x, size_t inputs, size_t groups, int most, size_t token,
+                 const Rounded& out) {
+    const float reach = largest(x, inputs);
+    const float inverse = reach > 0 ? static_cast<float>(most) / reach : 0;
+    const size_t first = token / tile_tokens * groups;  // of the groups of its tile
+    const size_t place = token % tile_tokens;
+    for (size_t group = 0; group < groups; ++group, x += group_inputs) {
+        const size_t at = first + group;
+        out.offsets[at * tile_tokens + place] =
+            round_group(x, present(inputs, group), inverse,
+                        out.quads + at * group_inputs / quad * tile_tokens + place, tile_tokens);
+    }
+    out.scales[token] = reach / static_cast<float>(most);
+}
+
+}  // namespace qwen3_vl::QWEN3_VL_VARIANT

@@ -1,0 +1,43 @@
+// Unsigned codes of sixteen rows, and 32-bit sums of their products, in 256-bit registers.
+#pragma once
+
+#include "rows.h"
+
+#include <immintrin.h>
+
+namespace qwen3_vl::QWEN3_VL_VARIANT {
+namespace {
+
+// Sixteen rows of four unsigned codes.
+struct Quads {
+    __m256i first, second;  // rows 0…7, 8…15
+};
+
+inline Quads load_quads(const uint8_t* line) {
+    const __m256i* from = reinterpret_cast<const __m256i*>(line);
+    return {_mm256_load_si256(from), _mm256_load_si256(from + 1)};
+}
+
+inline void load_nibbles(const uint8_t* line, Quads& lower, Quads& upper) {
+    const __m256i mask = _mm256_set1_epi8(15);
+    const Quads both = load_quads(line);
+    lower = {_mm256_and_si256(both.first, mask), _mm256_and_si256(both.second, mask)};
+    upper = {_mm256_and_si256(_mm256_srli_epi16(both.first, 4), mask),
+             _mm256_and_si256(_mm256_srli_epi16(both.second, 4), mask)};
+}
+
+struct WideSums {
+    __m256i first, second;
+};
+
+inline WideSums start_wide(int32_t offset) {
+    const __m256i all = _mm256_set1_epi32(offset);
+    return {all, all};
+}
+
+inline Rows to_rows(const WideSums& sums) {
+    return {{{_mm256_cvtepi32_ps(sums.first)}, {_mm256_cvtepi32_ps(sums.second)}}};
+}
+
+}  // namespace
+}  // namespace qwen3_vl::QWEN3_VL_VARIANT

@@ -1,0 +1,34 @@
+// Unsigned codes of sixteen rows, and 32-bit sums of their products, in 512-bit registers.
+#pragma once
+
+#include "rows.h"
+
+#include <immintrin.h>
+
+namespace qwen3_vl::QWEN3_VL_VARIANT {
+namespace {
+
+// Sixteen rows of four unsigned codes.
+struct Quads {
+    __m512i all;
+};
+
+inline Quads load_quads(const uint8_t* line) { return {_mm512_load_si512(line)}; }
+
+inline void load_nibbles(const uint8_t* line, Quads& lower, Quads& upper) {
+    const __m512i mask = _mm512_set1_epi8(15);
+    const Quads both = load_quads(line);
+    lower = {_mm512_and_si512(both.all, mask)};
+    upper = {_mm512_and_si512(_mm512_srli_epi16(both.all, 4), mask)};
+}
+
+struct WideSums {
+    __m512i all;
+};
+
+inline WideSums start_wide(int32_t offset) { return {_mm512_set1_epi32(offset)}; }
+
+inline Rows to_rows(const WideSums& sums) { return {{{_mm512_cvtepi32_ps(sums.all)}}}; }
+
+}  // namespace
+}  // namespace qwen3_vl::QWEN3_VL_VARIANT

@@ -1,0 +1,83 @@
+// Products of small integers in AVX2 registers. Sums of pairs have 16 bits, which a group of int4
+// codes does not overflow: 8 · 2 · 15 · 127 = 30,480.
+#pragma once
+
+#include "codes256.h"
+
+namespace qwen3_vl::QWEN3_VL_VARIANT {
+namespace {
+
+constexpr bool one_scale = false;
+constexpr size_t tile_tokens = 6, tile_panels = 1;
+constexpr int largest_against_bytes = 63;  // 2 · 255 · 63 fits 16 bits
+
+struct Sums {
+    __m256i first, second;
+};
+
+inline Sums start(int32_t offsets) {
+    const __m256i both = _mm256_set1_epi32(offsets);
+    return {both, both};
+}
+
+// The compiler would add in another order, which needs more registers than there are.
+inline void keep_order(__m256i& value) {
+#if defined(__GNUC__)
+    __asm__ volatile("" : "+x"(value));
+#endif
+}
+
+inline void add_products(Sums& sums, const Quads& codes, int32_t quad) {
+    const __m256i x = _mm256_set1_epi32(quad);
+    sums.first = _mm256_add_epi16(sums.first, _mm256_maddubs_epi16(codes.first, x));
+    keep_order(sums.first);
+    sums.second = _mm256_add_epi16(sums.second, _mm256_maddubs_epi16(codes.second, x));
+    keep_order(sums.second);
+}
+
+// Group scales, each twice, as sums of pairs are multiplied.
+struct Scales {
+    __m256i first, second;
+};
+
+inline Scales load_scales(const uint8_t* from) {
+    const __m128i bytes = _mm_load_si128(reinterpret_cast<const __m128i*>(from));
+    const __m256i first = _mm256_cvtepi8_epi32(bytes);
+    const __m256i second = _mm256_cvtepi8_epi32(_mm_srli_si128(bytes, 8));
+    return {_mm256_or_si256(first, _mm256_slli_epi32(first, 16)),
+            _mm256_or_si256(second, _mm256_slli_epi32(second, 16))};
+}
+
+inline void add_wide(WideSums& sums, const Quads& codes, int32_t quad) {
+    const __m256i x = _mm256_set1_epi32(quad), ones = _mm256_set1_epi16(1);
+    sums.first =
+        _mm256_add_epi32(sums.first, _mm256_madd_epi16(_mm256_maddubs_epi16(codes.first, x), ones));
+    sums.second = _mm256_add_epi32(sums.second,
+                                   _mm256_madd_epi16(_mm256_maddubs_epi16(codes.second, x), ones));
+}
+
+inline void add_scaled(WideSums& totals, const Sums& sums, const Scales& scales) {
+    totals.first = _mm256_add_epi32(totals.first, _mm256_madd_epi16(sums.first, scales.first));
+    totals.second = _mm256_add_epi32(totals.second, _mm256_madd_epi16(sums.second, scales.second));
+}
+
+inline Rows scaled(const Sums& sums, const Scales& scales) {
+    return to_rows({_mm256_madd_epi16(sums.first, scales.first),
+                    _mm256_madd_epi16(sums.second, scales.second)});
+}
+
+inline void store_quads(uint8_t* line, const Quads& quads) {
+    _mm256_store_si256(reinterpret_cast<__m256i*>(line), quads.first);
+    _mm256_store_si256(reinterpret_cast<__m256i*>(line + 32), quads.second);
+}
+
+// Codes stay as they are, each in a byte: group scales cost little here.
+inline void unpack_line(const uint8_t* line, const uint8_t*, uint8_t* lower, uint8_t* upper) {
+    Quads first, second;
+    load_nibbles(line, first, second);
+    store_quads(lower, first);
+    store_quads(upper, second);
+}
+
+}  // namespace
+}  // namespace qwen3_vl::QWEN3_VL_VARIANT

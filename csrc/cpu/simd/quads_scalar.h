@@ -1,0 +1,82 @@
+// Products of small integers, one after the other.
+#pragma once
+
+#include "rows.h"
+
+#include <string.h>
+
+namespace qwen3_vl::QWEN3_VL_VARIANT {
+namespace {
+
+constexpr bool one_scale = true;
+constexpr size_t tile_tokens = 4, tile_panels = 1;
+constexpr int largest_against_bytes = 127;
+
+// Sixteen rows of four unsigned codes.
+struct Quads {
+    uint8_t code[4 * panel_rows];
+};
+
+inline Quads load_quads(const uint8_t* line) {
+    Quads quads;
+    memcpy(quads.code, line, sizeof quads.code);
+    return quads;
+}
+
+inline void load_nibbles(const uint8_t* line, Quads& lower, Quads& upper) {
+    for (size_t i = 0; i < sizeof lower.code; ++i) {
+        lower.code[i] = line[i] & 15;
+        upper.code[i] = line[i] >> 4;
+    }
+}
+
+struct WideSums {
+    int32_t row[panel_rows];
+};
+
+inline WideSums start_wide(int32_t offset) {
+    WideSums sums;
+    for (int32_t& row : sums.row) row = offset;
+    return sums;
+}
+
+inline void add_wide(WideSums& sums, const Quads& codes, int32_t quad) {
+    int8_t x[4];
+    memcpy(x, &quad, sizeof x);
+    for (size_t i = 0; i < sizeof codes.code; ++i) sums.row[i / 4] += codes.code[i] * x[i % 4];
+}
+
+inline Rows to_rows(const WideSums& sums) {
+    Rows rows;
+    for (size_t i = 0; i < panel_rows; ++i) rows.part[i] = {static_cast<float>(sums.row[i])};
+    return rows;
+}
+
+struct Scales {
+    const uint8_t* row;
+};
+
+inline Scales load_scales(const uint8_t* from) { return {from}; }
+
+inline Rows scaled(const WideSums& sums, Scales scales) {
+    Rows rows;
+    for (size_t i = 0; i < panel_rows; ++i) {
+        rows.part[i] = {static_cast<float>(sums.row[i] * scales.row[i])};
+    }
+    return rows;
+}
+
+// Codes of 8 bits with one scale for the row: s·(q − 8) / 8 + 128, rounded, halves up.
+inline void unpack_line(const uint8_t* line, const uint8_t* group_scales, uint8_t* lower,
+                        uint8_t* upper) {
+    for (size_t i = 0; i < line_bytes; ++i) {
+        const uint32_t scale = group_scales[i / 4];
+        lower[i] = static_cast<uint8_t>((scale * (line[i] & 15) + 4) / 8 + 128 - scale);
+        upper[i] = static_cast<uint8_t>((scale * (line[i] >> 4) + 4) / 8 + 128 - scale);
+    }
+}
+
+}  // namespace
+}  // namespace qwen3_vl::QWEN3_VL_VARIANT
+
+#include "sums32.h"

@@ -1,0 +1,59 @@
+"""A linear module whose weights are packed for the kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from qwen3_vl.models.stored import StoredModule, TensorReader
+from qwen3_vl.ops.packed import Bits, empty, pack, unpack
+from qwen3_vl.ops.products import Packed, Product
+
+
+class PackedLinear(StoredModule):
+    """`x` times weights of four or eight bits, plus a bias."""
+
+    def __init__(self, inputs: int, outputs: int, *, bias: bool, bits: Bits) -> None:
+        super().__init__()
+        self.in_features, self.out_features = inputs, outputs
+        self.bits: Bits = bits
+        self.register_buffer("packed", empty(outputs, inputs, bits))
+        # Without elements: it keeps the model's dtype, in which weights are written, through casts.
+        self.register_buffer("written", torch.empty(0), persistent=False)
+        self.bias = nn.Parameter(torch.empty(outputs)) if bias else None
+        self.packed: Tensor
+        self.written: Tensor
+        self._product: tuple[int, Product] | None = None
+
+    @property
+    def matrix(self) -> Packed:
+        """The weights as a product takes them."""
+        return Packed(self.packed, self.out_features, self.in_features, self.bits)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`x` [..., inputs] times the weights."""
+        flat = self._joined()(x.reshape(-1, self.in_features), bias=self.bias)
+        return flat.reshape(*x.shape[:-1], self.out_features)
+
+    def read(self, tensors: TensorReader) -> None:
+        """Round the weights as they come from the file."""
+        weight = tensors.take("weight", (self.out_features, self.in_features))
+        self.packed = pack(weight, self.bits)
+        self.written = weight.new_empty(0)
+        if self.bias is not None:
+            self.bias = nn.Parameter(tensors.take("bias", tuple(self.bias.shape)))
+
+    def stored(self) -> Mapping[str, Tensor]:
+        """The restored weights, so that what is saved is an ordinary checkpoint."""
+        weight = unpack(self.packed, self.out_features, self.in_features, self.bits)
+        stored = {"weight": weight.to(self.written.dtype)}
+        return stored if self.bias is None else stored | {"bias": self.bias}
+
+    def _joined(self) -> Product:
+        """A product of this matrix alone; made anew when its memory has moved."""
+        at = self.packed.data_ptr()
+        if self._product is None or self._product[0] != at:
+            self._product = at, Product(self.matrix)
+        return self._product[1]

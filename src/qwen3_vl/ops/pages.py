@@ -1,0 +1,237 @@
+"""Keys and values in pages of 32 tokens as kernels read them (csrc/cpu/pages.h), and attention.
+
+A cache is an array of pages, and a sequence in it a table of page numbers: so pages can be shared,
+copied when they are written to, dropped and moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from qwen3_vl.errors import InputError
+from qwen3_vl.ops import native, rms_norm
+
+if TYPE_CHECKING:
+    from qwen3_vl import _native
+
+TOKENS = 32
+"""Of a page."""
+_PANEL = 16
+_TOP = 127
+
+
+@dataclass(frozen=True)
+class PageFormat:
+    """How the keys and values of one layer lie in its pages."""
+
+    heads: int
+    """Of keys and values."""
+    dim: int
+    """A multiple of 32."""
+    bits: Literal[8, 16] = 8
+    """Integers with a scale for each token and head, or bfloat16."""
+
+    @property
+    def nbytes(self) -> int:
+        """Of a page."""
+        scales = 4 * TOKENS if self.bits == 8 else 0
+        return 2 * self.heads * (TOKENS * self.dim * self.bits // 8 + scales)
+
+    def empty(self, count: int) -> Tensor:
+        """So many pages."""
+        return torch.zeros(count, self.nbytes, dtype=torch.uint8)
+
+    def pack(self, k: Tensor, v: Tensor) -> Tensor:
+        """Round `k`, `v` [pages · 32, heads, dim] and lay them out in pages."""
+        keys, values = (x.unflatten(0, (-1, TOKENS)).transpose(1, 2) for x in (k, v))
+        if self.bits == 16:
+            keys, values = keys.bfloat16(), values.bfloat16()
+            return torch.cat((self._panels(keys), _bytes(values)), dim=2).flatten(1)
+        (keys, key_scales), (values, value_scales) = _rounded(keys), _rounded(values)
+        halves = (
+            self._panels((keys.int() + 128).to(torch.uint8)),
+            _bytes(key_scales),
+            _bytes(values),
+            _bytes(value_scales),
+        )
+        return torch.cat(halves, dim=2).flatten(1)
+
+    def unpack(self, pages: Tensor) -> tuple[Tensor, Tensor]:
+        """What pages hold: keys and values [pages · 32, heads, dim] in float32."""
+        halves = pages.unflatten(1, (self.heads, 2, -1))
+        size = TOKENS * self.dim * self.bits // 8
+        raw_keys, raw_values = halves[:, :, 0, :size], halves[:, :, 1, :size]
+        if self.bits == 16:
+            keys = _as(raw_keys, torch.bfloat16).float()
+            values = _as(raw_values, torch.bfloat16).float()
+        else:
+            keys, values = raw_keys.float() - 128, _as(raw_values, torch.int8).float()
+        together = 32 // self.bits
+        keys = keys.unflatten(2, (TOKENS // _PANEL, self.dim // together, _PANEL, together))
+        keys = keys.permute(0, 1, 2, 4, 3, 5).reshape(*keys.shape[:2], TOKENS, self.dim)
+        values = values.unflatten(2, (TOKENS, self.dim))
+        if self.bits == 8:
+            scales = _as(halves[:, :, :, size:], torch.float32).unsqueeze(-1)
+            keys, values = keys * scales[:, :, 0], values * scales[:, :, 1]
+        return keys.transpose(1, 2).flatten(0, 1), values.transpose(1, 2).flatten(0, 1)
+
+    def _panels(self, keys: Tensor) -> Tensor:
+        """[pages, heads, 32, dim] → bytes: sixteen tokens side by side, four bytes of each."""
+        split = keys.unflatten(3, (-1, 32 // self.bits)).unflatten(2, (-1, _PANEL))
+        return _bytes(split.transpose(3, 4))
+
+
+def _rounded(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Signed codes, and a scale for each row."""
+    x = x.float()
+    scales = x.abs().amax(dim=-1) / _TOP
+    codes = (x / scales.clamp(min=torch.finfo(torch.float32).tiny).unsqueeze(-1)).round()
+    return codes.to(torch.int8), scales
+
+
+def _bytes(x: Tensor) -> Tensor:
+    """Give them as [pages, heads, bytes]."""
+    return x.contiguous().view(torch.uint8).flatten(2)
+
+
+def _as(raw: Tensor, dtype: torch.dtype) -> Tensor:
+    return raw.contiguous().view(dtype)
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """The part of a pass that belongs to one sequence."""
+
+    pages: Tensor
+    """[pages, bytes]: those of the cache it lies in."""
+    table: Tensor
+    """[pages of the sequence], int32: their numbers, with room for the new tokens."""
+    count: int
+    """Its tokens in this pass."""
+    held: int
+    """How many it had before."""
+
+
+@dataclass(frozen=True)
+class Turning:
+    """What makes queries and keys of projections: their norms, and the angles of each token."""
+
+    turns: Tensor
+    """[tokens, dim]: the cosines of half the dimensions, then the sines."""
+    q_norm: Tensor
+    k_norm: Tensor
+    eps: float
+
+
+class PagedPass:
+    """New tokens of some sequences, on their way through the pages of one layer."""
+
+    def __init__(self, layout: PageFormat, heads: int, stretches: Sequence[Stretch]) -> None:
+        """Of queries there are so many `heads`; the sequences' tokens lie one after the other."""
+        for one in stretches:
+            if one.held + one.count > TOKENS * len(one.table):
+                tokens = f"{one.held} tokens and {one.count} more"
+                raise InputError(f"{len(one.table)} pages have no room for {tokens}")
+        self._layout, self._heads = layout, heads
+        self._stretches = tuple(stretches)
+        ends = list(accumulate(one.count for one in stretches))
+        self._firsts = [0, *ends[:-1]]
+        self._rows = torch.tensor(
+            [
+                [one.pages.data_ptr(), one.table.data_ptr(), first, one.count, one.held]
+                for one, first in zip(stretches, self._firsts, strict=True)
+            ]
+        )
+
+    def remember(self, qkv: Tensor, turning: Turning) -> Tensor:
+        """Put keys and values into their pages; give queries, scaled, [tokens, heads, dim].
+
+        `qkv` [tokens, heads + 2 · key heads, dim] is what the projections made.
+        """
+        kernels = native.kernels_for(qkv, turning.turns, turning.q_norm, turning.k_norm)
+        if kernels is None or qkv.dtype != torch.float32:
+            return self._remember_meaning(qkv, turning)
+        q = qkv.new_empty(len(qkv), self._heads, self._layout.dim)
+        kernels.remember(
+            *self._described(),
+            qkv.contiguous().data_ptr(),
+            turning.turns.data_ptr(),
+            turning.q_norm.data_ptr(),
+            turning.k_norm.data_ptr(),
+            turning.eps,
+            q.data_ptr(),
+        )
+        return q
+
+    def attend(self, q: Tensor, *, causal: bool = True, log_sums: Tensor | None = None) -> Tensor:
+        """What the queries [tokens, heads, dim] see, in the same shape.
+
+        A token sees all that its sequence had, and those of the pass: up to itself, or all.
+        `log_sums` [tokens, heads] takes the logs of the sums of the weights, by which two results
+        over different keys can be joined.
+        """
+        kernels = native.kernels_for(q)
+        if kernels is None or q.dtype != torch.float32:
+            return self._attend_meaning(q, causal, log_sums)
+        q = q.contiguous()
+        out = torch.empty_like(q)
+        kernels.attend(
+            *self._described(),
+            causal,
+            q.data_ptr(),
+            out.data_ptr(),
+            0 if log_sums is None else log_sums.data_ptr(),
+        )
+        return out
+
+    def _described(self) -> tuple[_native.Pool, _native.PageShape, int, int, int, int]:
+        layout = self._layout
+        shape = native.page_shape(layout.bits, layout.heads, layout.dim)
+        at, count = self._rows.data_ptr(), len(self._rows)
+        return native.pool(), shape, layout.nbytes, at, count, self._heads
+
+    def _remember_meaning(self, qkv: Tensor, turning: Turning) -> Tensor:
+        kv_heads = self._layout.heads
+        q, k, v = qkv.split([self._heads, kv_heads, kv_heads], dim=1)
+        q = _turned(rms_norm.meaning(q, turning.q_norm, turning.eps), turning.turns)
+        k = _turned(rms_norm.meaning(k, turning.k_norm, turning.eps), turning.turns)
+        for one, first in zip(self._stretches, self._firsts, strict=True):
+            begin = one.held // TOKENS
+            numbers = one.table[begin : -(-(one.held + one.count) // TOKENS)].long()
+            keys, values = self._layout.unpack(one.pages[numbers])
+            place = one.held - begin * TOKENS
+            keys[place : place + one.count] = k[first : first + one.count]
+            values[place : place + one.count] = v[first : first + one.count]
+            one.pages[numbers] = self._layout.pack(keys, values)
+        return q * self._layout.dim**-0.5
+
+    def _attend_meaning(self, q: Tensor, causal: bool, log_sums: Tensor | None) -> Tensor:
+        out = torch.empty_like(q)
+        for one, first in zip(self._stretches, self._firsts, strict=True):
+            length = one.held + one.count
+            numbers = one.table[: -(-length // TOKENS)].long()
+            k, v = (x[:length].to(q.dtype) for x in self._layout.unpack(one.pages[numbers]))
+            group = self._heads // self._layout.heads
+            k, v = k.repeat_interleave(group, dim=1), v.repeat_interleave(group, dim=1)
+            part = slice(first, first + one.count)
+            scores = torch.einsum("qhd,khd->qhk", q[part], k)
+            if causal:
+                seen = torch.ones(one.count, length, dtype=torch.bool).tril(one.held)
+                scores = scores.masked_fill(~seen.unsqueeze(1), float("-inf"))
+            out[part] = torch.einsum("qhk,khd->qhd", scores.softmax(dim=-1), v)
+            if log_sums is not None:
+                log_sums[part] = scores.logsumexp(dim=-1)
+        return out
+
+
+def _turned(x: Tensor, turns: Tensor) -> Tensor:
+    """Heads [tokens, heads, dim] rotated to their positions."""
+    cosines, sines = turns.unsqueeze(1).to(x.dtype).chunk(2, dim=-1)
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat((first * cosines - second * sines, second * cosines + first * sines), dim=-1)

@@ -1,0 +1,113 @@
+"""Products of float32 tokens with packed matrices, and what surrounds them, in one native call.
+
+`weights · norm(x) + bias`, then nothing, a GELU, a gate, or an addition to what is there. The
+meaning multiplies with the restored weights; the kernels round the tokens to 8 bits besides: up to
+eight of them by groups of 32 inputs, more of them each as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from qwen3_vl.ops import native, rms_norm
+from qwen3_vl.ops.packed import Bits, unpack
+
+Finish = Literal["store", "add", "gelu", "gate"]
+"""What becomes of the results: `gate` is silu of the first matrix' times the second's."""
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A matrix [outputs, inputs] in packed bytes."""
+
+    data: Tensor
+    outputs: int
+    inputs: int
+    bits: Bits
+
+
+@dataclass(frozen=True)
+class Norm:
+    """RMSNorm, or with a bias LayerNorm."""
+
+    weight: Tensor
+    eps: float
+    bias: Tensor | None = None
+
+
+class Product:
+    """Some packed matrices of the same input, whose results stand side by side."""
+
+    def __init__(self, *matrices: Packed, finish: Finish = "store") -> None:
+        self.matrices = matrices
+        self.finish: Finish = finish
+        kept = matrices[:1] if finish == "gate" else matrices
+        self.outputs = sum(one.outputs for one in kept)
+        self._joined = native.join(
+            [(one.bits, one.data.data_ptr(), one.outputs) for one in matrices],
+            matrices[0].inputs,
+            finish,
+        )
+
+    def __call__(
+        self,
+        x: Tensor,
+        norm: Norm | None = None,
+        bias: Tensor | None = None,
+        out: Tensor | None = None,
+    ) -> Tensor:
+        """The results [tokens, outputs] for `x` [tokens, inputs], in the dtype of `x`.
+
+        `add` adds them to `out`, which is in float32.
+        """
+        kernels = native.kernels_for(x, *(one.data for one in self.matrices))
+        if kernels is None or self._joined is None or x.dtype == torch.float64:
+            return self._meaning(x, norm, bias, out)
+        wide, bias = x.float().contiguous(), None if bias is None else bias.float()
+        written = wide.new_empty(len(x), self.outputs) if out is None else out
+        kernels.multiply(
+            native.pool(),
+            self._joined,
+            wide.data_ptr(),
+            len(x),
+            norm.weight.data_ptr() if norm else 0,
+            norm.bias.data_ptr() if norm and norm.bias is not None else 0,
+            norm.eps if norm else 0.0,
+            0 if bias is None else bias.data_ptr(),
+            written.data_ptr(),
+        )
+        return written.to(x.dtype) if out is None else out
+
+    def _meaning(
+        self, x: Tensor, norm: Norm | None, bias: Tensor | None, out: Tensor | None
+    ) -> Tensor:
+        result = meaning(x, self.matrices, self.finish, norm, bias)
+        if self.finish != "add" or out is None:
+            return result
+        return out.add_(result)
+
+
+def meaning(
+    x: Tensor,
+    matrices: Sequence[Packed],
+    finish: Finish = "store",
+    norm: Norm | None = None,
+    bias: Tensor | None = None,
+) -> Tensor:
+    """Say in plain torch what a product is, but for what `add` adds to."""
+    if norm is not None and norm.bias is not None:
+        x = F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps)
+    elif norm is not None:
+        x = rms_norm.meaning(x, norm.weight, norm.eps)
+    weights = [unpack(one.data, one.outputs, one.inputs, one.bits) for one in matrices]
+    result = F.linear(x, torch.cat(weights).to(x.dtype), None if bias is None else bias.to(x.dtype))
+    if finish == "gate":
+        first, second = result.chunk(2, dim=-1)
+        return F.silu(first) * second
+    return F.gelu(result, approximate="tanh") if finish == "gelu" else result

@@ -1,0 +1,170 @@
+"""Pages of keys and values: what they hold, and attention over them, against float64."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from qwen3_vl.errors import InputError
+from qwen3_vl.ops import native
+from qwen3_vl.ops.pages import TOKENS, PagedPass, PageFormat, Stretch, Turning
+
+HEADS, KEY_HEADS = 4, 2
+FORMATS = [PageFormat(KEY_HEADS, dim, bits) for dim in (64, 128) for bits in (8, 16)]
+
+
+def name(layout: PageFormat) -> str:
+    return f"{layout.dim}x{layout.bits}"
+
+
+@pytest.fixture(params=FORMATS, ids=name)
+def layout(request: pytest.FixtureRequest) -> PageFormat:
+    return request.param
+
+
+def numbers(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def half_a_step(x: Tensor, layout: PageFormat) -> Tensor:
+    """How far what a page holds may lie from what came in."""
+    if layout.bits == 8:
+        return x.abs().amax(dim=-1, keepdim=True) / 127 / 2 * 1.0001 + 1e-9
+    return x.abs() * 2.0**-8 + 1e-9
+
+
+def turning(layout: PageFormat, tokens: int) -> Turning:
+    angles = numbers(tokens, layout.dim // 2, seed=5)
+    turns = torch.cat((angles.cos(), angles.sin()), dim=1)
+    q_norm, k_norm = 1 + 0.1 * numbers(layout.dim), 1 + 0.1 * numbers(layout.dim, seed=1)
+    return Turning(turns, q_norm, k_norm, 1e-6)
+
+
+class Sequences:
+    """Sequences of some lengths in shuffled pages of one cache."""
+
+    def __init__(self, layout: PageFormat, held: Sequence[int], room: int = 224) -> None:
+        self.layout, self.held = layout, list(held)
+        each = -(-(max(held) + room) // TOKENS)
+        order = torch.randperm(each * len(held), generator=torch.Generator().manual_seed(3))
+        self.tables = order.int().view(len(held), each)
+        self.pages = layout.empty(order.numel())
+
+    def step(self, counts: Sequence[int]) -> PagedPass:
+        stretches = [
+            Stretch(self.pages, table, count, held)
+            for table, count, held in zip(self.tables, counts, self.held, strict=True)
+        ]
+        self.held = [held + count for held, count in zip(self.held, counts, strict=True)]
+        return PagedPass(self.layout, HEADS, stretches)
+
+    def unpacked(self, sequence: int) -> tuple[Tensor, Tensor]:
+        k, v = self.layout.unpack(self.pages[self.tables[sequence].long()])
+        return k[: self.held[sequence]], v[: self.held[sequence]]
+
+
+def test_what_is_packed_is_there_again(layout: PageFormat) -> None:
+    k, v = numbers(3 * TOKENS, KEY_HEADS, layout.dim), numbers(3 * TOKENS, KEY_HEADS, layout.dim)
+    k[5], v[7] = 0, 100 * v[7]
+    pages = layout.pack(k, v)
+    assert pages.shape == (3, layout.nbytes)
+    for got, wanted in zip(layout.unpack(pages), (k, v), strict=True):
+        assert ((got - wanted).abs() <= half_a_step(wanted, layout)).all()
+    again = layout.unpack(layout.pack(*layout.unpack(pages)))
+    torch.testing.assert_close(again, layout.unpack(pages), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("counts", [[1, 1], [7, 40], [33, 1]])
+@pytest.mark.usefixtures("variant")
+def test_new_tokens_come_into_their_places(layout: PageFormat, counts: list[int]) -> None:
+    sequences = Sequences(layout, [0, 0])
+    exact: list[list[Tensor]] = [[], []]
+    for seed in (1, 2, 3):
+        tokens = sum(counts)
+        qkv = numbers(tokens, HEADS + 2 * KEY_HEADS, layout.dim, seed=seed)
+        turned = turning(layout, tokens)
+        q = sequences.step(counts).remember(qkv, turned)
+        wide = qkv.double()
+        other = Sequences(layout, [0, 0])
+        wanted = other.step(counts).remember(wide, turned)
+        torch.testing.assert_close(q.double(), wanted, rtol=1e-5, atol=1e-6)
+        firsts = [0, counts[0]]
+        for kept, first, count in zip(exact, firsts, counts, strict=True):
+            kept.append(qkv[first : first + count, HEADS + KEY_HEADS :])
+    for sequence in (0, 1):
+        _, v = sequences.unpacked(sequence)
+        wanted = torch.cat(exact[sequence])
+        assert ((v - wanted).abs() <= half_a_step(wanted, layout)).all()
+
+
+@pytest.mark.usefixtures("variant")
+def test_keys_are_normalised_and_turned(layout: PageFormat) -> None:
+    """By kernels as by the meaning, but for a rounding that falls to the other side."""
+    qkv = numbers(50, HEADS + 2 * KEY_HEADS, layout.dim)
+    sequences, others = Sequences(layout, [0]), Sequences(layout, [0])
+    sequences.step([50]).remember(qkv, turning(layout, 50))
+    others.step([50]).remember(qkv.double(), turning(layout, 50))
+    got, wanted = sequences.unpacked(0)[0], others.unpacked(0)[0]
+    assert ((got - wanted).abs() <= 2.01 * half_a_step(wanted, layout)).all()
+    assert (got - wanted).abs().mean() < 1e-3
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.usefixtures("variant")
+def test_attention_is_that_over_what_pages_hold(layout: PageFormat, causal: bool) -> None:
+    """In 8 bits queries are rounded too: a score moves by at most half a step of its query times
+    the sum of the key; in bfloat16 nothing but float32 sums differ."""
+    sequences = Sequences(layout, [0, 0, 0])
+    for counts in ([150, 3, 64], [1, 1, 1], [5, 8, 2]):
+        tokens = sum(counts)
+        qkv = numbers(tokens, HEADS + 2 * KEY_HEADS, layout.dim, seed=tokens)
+        step = sequences.step(counts)
+        q = step.remember(qkv, turning(layout, tokens))
+        sums = torch.zeros(tokens, HEADS)
+        exact_sums = torch.zeros(tokens, HEADS, dtype=torch.float64)
+        got = step.attend(q, causal=causal, log_sums=sums)
+        exact = step.attend(q.double(), causal=causal, log_sums=exact_sums)
+        if layout.bits == 16:
+            torch.testing.assert_close(got.double(), exact, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(sums.double(), exact_sums, rtol=1e-4, atol=1e-5)
+        else:
+            codes = 63  # the fewest that a variant uses
+            keys = torch.cat([sequences.unpacked(i)[0] for i in range(3)])
+            moved = q.abs().max() / codes / 2 * keys.abs().sum(dim=-1).max()
+            assert (sums.double() - exact_sums).abs().max() <= moved
+            assert (got.double() - exact).norm() <= 0.03 * exact.norm()
+
+
+@pytest.mark.usefixtures("variant")
+def test_one_token_sees_the_same_alone_and_among_others(layout: PageFormat) -> None:
+    """So a draft is verified with the numbers that decoding alone would give."""
+    together, alone = Sequences(layout, [0]), Sequences(layout, [0])
+    qkv = numbers(44, HEADS + 2 * KEY_HEADS, layout.dim)
+    turned = turning(layout, 44)
+
+    def outputs(sequences: Sequences, counts: list[int]) -> Tensor:
+        parts, first = [], 0
+        for count in counts:
+            part = slice(first, first + count)
+            step = sequences.step([count])
+            now = Turning(turned.turns[part], turned.q_norm, turned.k_norm, turned.eps)
+            parts.append(step.attend(step.remember(qkv[part], now)))
+            first += count
+        return torch.cat(parts)
+
+    one, other = outputs(together, [40, 4]), outputs(alone, [40, 1, 1, 1, 1])
+    assert torch.equal(one[40:], other[40:])
+
+
+def test_more_tokens_than_there_is_room_for_are_refused(layout: PageFormat) -> None:
+    with pytest.raises(InputError, match="7 pages have no room for 0 tokens and 225 more"):
+        Sequences(layout, [0]).step([225])
+
+
+def test_the_formats_of_pages_are_those_of_the_kernels(layout: PageFormat) -> None:
+    if not native.available_variants():
+        pytest.skip("no kernels")
+    assert native.page_shape(layout.bits, layout.heads, layout.dim).bytes == layout.nbytes

@@ -1,0 +1,132 @@
+"""Products with packed weights, on each variant of this machine, against float64."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from qwen3_vl.ops import native
+from qwen3_vl.ops.packed import GROUP, Bits, pack, unpack
+from qwen3_vl.ops.products import Finish, Norm, Packed, Product, meaning
+
+VARIANTS = [one.name for one in native.available_variants()]
+TOKENS = (1, 2, 7, 8, 9, 16, 41)
+GUARD = 8
+
+
+def matrix(outputs: int, inputs: int, bits: Bits, seed: int = 0) -> Packed:
+    generator = torch.Generator().manual_seed(seed)
+    weight = torch.randn(outputs, inputs, generator=generator) / inputs**0.5
+    return Packed(pack(weight, bits), outputs, inputs, bits)
+
+
+def tokens(count: int, inputs: int) -> Tensor:
+    """With a few channels that are much larger, as models have."""
+    made = torch.randn(count, inputs, generator=torch.Generator().manual_seed(count))
+    made[:, ::61] *= 20
+    return made
+
+
+def most(x: Tensor, one: Packed, count: int) -> Tensor:
+    """How far a result may lie from the meaning: half a step of each rounded activation, times the
+    weight; for many tokens half an eighth-step of weights too, where rows have one scale."""
+    weight = unpack(one.data, one.outputs, one.inputs, one.bits).abs().double()
+    codes = 63 if one.bits == 8 else 127  # the fewest that a variant uses
+    if count <= 8:
+        groups = torch.nn.functional.pad(x, (0, -one.inputs % GROUP)).unflatten(1, (-1, GROUP))
+        reach = groups.abs().amax(dim=2).repeat_interleave(GROUP, dim=1)[:, : one.inputs]
+    else:
+        reach = x.abs().amax(dim=1, keepdim=True).expand_as(x)
+    bound = (reach.double() / codes / 2) @ weight.T
+    if count > 8 and one.bits == 4:
+        row_scales = one.data[:, -64:].contiguous().view(torch.float32).reshape(-1)[: one.outputs]
+        bound += x.abs().double().sum(dim=1, keepdim=True) * (4 * row_scales.double())
+    return 1.001 * bound + 1e-6
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("count", TOKENS)
+@pytest.mark.usefixtures("variant")
+def test_a_product_is_near_its_meaning(bits: Bits, count: int) -> None:
+    for outputs, inputs in ((16, 128), (50, 200), (96, 512)):
+        one, x = matrix(outputs, inputs, bits), tokens(count, inputs)
+        got = Product(one)(x)
+        assert ((got - meaning(x.double(), [one])).abs() <= most(x, one, count)).all()
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.usefixtures("variant")
+def test_a_token_gives_the_same_bits_among_any_few(bits: Bits) -> None:
+    product, x = Product(matrix(50, 384, bits)), tokens(8, 384)
+    alone = torch.cat([product(x[i : i + 1]) for i in range(8)])
+    for count in range(2, 9):
+        assert torch.equal(product(x[:count]), alone[:count])
+
+
+@pytest.mark.parametrize("count", [3, 20])
+@pytest.mark.parametrize("finish", ["store", "add", "gelu", "gate"])
+@pytest.mark.usefixtures("variant")
+def test_what_surrounds_a_product(finish: Finish, count: int) -> None:
+    """Norm, bias and finish cost no accuracy of their own: the product of the same rounded tokens
+    with `store` is what they start from."""
+    matrices = [matrix(40, 256, 4, 1), matrix(40 if finish == "gate" else 17, 256, 8, 2)]
+    x = tokens(count, 256)
+    bias = None if finish == "gate" else torch.randn(57)
+    for norm in (
+        None,
+        Norm(torch.rand(256) + 0.5, 1e-6),
+        Norm(torch.rand(256) + 0.5, 1e-6, torch.randn(256)),
+    ):
+        product = Product(*matrices, finish=finish)
+        old = torch.randn(count, product.outputs)
+        got = product(x, norm, bias, old.clone())
+        plain = Product(*matrices)(x, norm).double()
+        expected = plain if bias is None else plain + bias
+        if finish == "gate":
+            first, second = plain.split([40, 40], dim=1)
+            expected = torch.nn.functional.silu(first) * second
+        elif finish == "gelu":
+            expected = torch.nn.functional.gelu(expected, approximate="tanh")
+        elif finish == "add":
+            expected = old + expected
+        torch.testing.assert_close(got.double(), expected, rtol=2e-6, atol=2e-6)
+
+
+@pytest.mark.usefixtures("variant")
+def test_nothing_is_written_beside_the_result() -> None:
+    for count, outputs in ((1, 17), (8, 33), (9, 17), (20, 50)):
+        room = torch.full((count * outputs + 2 * GUARD,), 7.0)
+        out = room[GUARD:-GUARD].view(count, outputs)
+        Product(matrix(outputs, 200, 4))(tokens(count, 200), out=out)
+        assert (room[:GUARD] == 7).all()
+        assert (room[-GUARD:] == 7).all()
+        assert not (out == 7).any()
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("count", [8, 24])
+@pytest.mark.usefixtures("variant")
+def test_the_largest_codes_overflow_no_sum(bits: Bits, count: int) -> None:
+    inputs = 6144
+    signs = torch.ones(16, inputs)
+    signs[1::2] = -1
+    signs[2::4, ::2] *= -1
+    one = Packed(pack(signs, bits), 16, inputs, bits)
+    for x in (torch.ones(count, inputs), -torch.ones(count, inputs), signs[2:3].repeat(count, 1)):
+        expected = meaning(x.double(), [one])
+        torch.testing.assert_close(Product(one)(x).double(), expected, rtol=2e-2, atol=inputs / 64)
+
+
+def test_variants_give_the_same_bits_for_a_few_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of four bits: their codes are rounded alike everywhere."""
+    product, x = Product(matrix(48, 640, 4)), tokens(5, 640)
+    results = []
+    for name in VARIANTS:
+        if name == "scalar":
+            continue  # it may round a product before it adds it
+        monkeypatch.setenv(native.FORCED_BY, name)
+        native.variant.cache_clear()
+        results.append(product(x))
+    native.variant.cache_clear()
+    assert all(torch.equal(one, results[0]) for one in results)
