@@ -10,9 +10,10 @@ import transformers
 
 from qwen3_vl.config.generation import GenerationConfig
 from qwen3_vl.errors import CheckpointError, ConfigError, DeviceError
+from qwen3_vl.models.packed import PackedLinear
 from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration, Qwen3VLModel
 from qwen3_vl.ops.chunked_attention import chunked_attention
-from qwen3_vl.optimization.precision.weight_int8 import Int8Linear, WeightInt8
+from qwen3_vl.optimization.precision.weight_int8 import WeightInt8
 from qwen3_vl.seams import PLAIN, LinearRule, Seams
 from tests.support.tiny_models import CONFIGS, Image, Video, tiny_inputs, tiny_model
 
@@ -208,7 +209,7 @@ def test_with_other_seams_a_model_stays_what_it_was():
     assert other.generation_config == model.generation_config
     assert other.seams.linear
     assert not model.seams.linear
-    assert isinstance(other.model.language_model.layers[0].mlp.up_proj, Int8Linear)
+    assert isinstance(other.model.language_model.layers[0].mlp.up_proj, PackedLinear)
     assert isinstance(model.model.language_model.layers[0].mlp.up_proj, torch.nn.Linear)
 
 
