@@ -6,7 +6,7 @@ answers go together, and nothing else can make two techniques conflict.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Protocol
 
@@ -152,6 +152,12 @@ class Plan:
                     "give them patterns that do not overlap, or drop one"
                 )
             taken |= dict.fromkeys(found, owner)
+
+
+def remarks(step: Optimization, plan: Plan) -> Sequence[str]:
+    """What a technique has to say about a whole plan, such as what it cannot do in it and why."""
+    told = getattr(step, "remarks", None)
+    return told(plan) if told else ()
 
 
 def require_technique(step: object) -> None:

@@ -6,7 +6,7 @@ model: settings, never state. Nothing here may know a technique.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol
@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from qwen3_vl.ops.attention import attention
+from qwen3_vl.ops.pages import PagedPass
 
 
 class Law(Enum):
@@ -39,6 +40,13 @@ class CacheView(Protocol):
 
     def store(self, layer: int, k: Tensor, v: Tensor) -> None:
         """Store `k` and `v` of tokens that do not attend in this layer."""
+        ...
+
+    def pages(self, layer: int, heads: int, like: Tensor) -> PagedPass | None:
+        """A way to store and attend in pages, instead of `attend`; None: there is none.
+
+        `heads` is the number of query heads, and keys are `like` this tensor.
+        """
         ...
 
 
@@ -146,6 +154,22 @@ class Depth(Protocol):
         ...
 
 
+class LayerRunner(Protocol):
+    """Runs one decoder layer."""
+
+    def __call__(self, x: Tensor, rotary: tuple[Tensor, Tensor], view: CacheView) -> Tensor:
+        """What leaves the layer when `x` [tokens, hidden] comes in, which stays as it is."""
+        ...
+
+
+class Fusion(Protocol):
+    """Says how decoder layers run."""
+
+    def runners(self, layers: Sequence[nn.Module]) -> Sequence[LayerRunner]:
+        """One for each layer; weights may not be there yet."""
+        ...
+
+
 class LinearFormat(Protocol):
     """Stores the weights of matrix products."""
 
@@ -160,6 +184,14 @@ class LinearRule:
 
     pattern: str
     format: LinearFormat
+
+
+class HeadFormat(Protocol):
+    """Scores words."""
+
+    def head(self, table: nn.Embedding | None, hidden: int, words: int) -> nn.Module:
+        """What makes logits of hidden states; where the head is tied, from this `table`."""
+        ...
 
 
 class Adapter(Protocol):
@@ -189,8 +221,14 @@ class Seams:
     depth: Depth | None = seam(
         Law.EXCLUSIVE, "which layers run? None: all of them, for every token", None
     )
+    fusion: Fusion | None = seam(
+        Law.EXCLUSIVE, "how does a decoder layer run? None: module by module", None
+    )
     linear: tuple[LinearRule, ...] = seam(
         Law.PER_MODULE, "in which format are the weights of this module?", ()
+    )
+    head: HeadFormat | None = seam(
+        Law.EXCLUSIVE, "how are words scored? None: with weights in the model's dtype", None
     )
     adapter: tuple[Adapter, ...] = seam(Law.SUM, "what is added to a matrix product?", ())
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from qwen3_vl.config.model import Qwen3VLConfig, TextConfig, VisionConfig
 from qwen3_vl.config.recipe import Step
+from qwen3_vl.models.cache import DenseCache
 from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
 from qwen3_vl.plan import Bounded, Neutral, Optimization, Plan
 from qwen3_vl.recipes import build, compile_recipe, find
@@ -161,8 +162,14 @@ class Bench:
 
     @torch.inference_mode()
     def logits(self, model: Qwen3VLForConditionalGeneration) -> Tensor:
-        """The logits of all tokens of all prompts."""
-        return torch.cat([model(**vars(prompt)).logits[0] for prompt in self.prompts])
+        """The logits of all tokens of all prompts, each with a cache of its own."""
+        text = model.config.text_config
+        return torch.cat(
+            [
+                model(**vars(prompt), past_key_values=DenseCache(text, 1, model.seams)).logits[0]
+                for prompt in self.prompts
+            ]
+        )
 
 
 def check_optimization(name: str, **settings: Any) -> None:

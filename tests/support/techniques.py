@@ -1,7 +1,7 @@
 """Techniques as the tests run them: at settings with which they have something to do.
 
 A technique's own test file says which settings these are, in a function `small(folder)`; `folder`
-is empty and its own, for techniques that read a file. One without such a file runs as it is.
+is empty and its own, for techniques that read a file. One without such a function runs as it is.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ def small_settings(name: str, folder: Path) -> dict[str, Any]:
     tests = ".".join(["tests", "unit", *path[1:-1], f"test_{name}"])
     if path[0] != "qwen3_vl" or find_spec(tests) is None:
         return {}
-    return import_module(tests).small(Path(mkdtemp(dir=folder)))
+    told = getattr(import_module(tests), "small", None)
+    return told(Path(mkdtemp(dir=folder))) if told else {}
 
 
 def small(name: str, folder: Path) -> Optimization:

@@ -114,7 +114,7 @@ def plan(
     from qwen3_vl.config.footprint import BYTES
     from qwen3_vl.errors import ConfigError
     from qwen3_vl.loading import find_model
-    from qwen3_vl.plan import questions
+    from qwen3_vl.plan import name_of, questions, remarks
     from qwen3_vl.recipes import compile_recipe
 
     if dtype not in BYTES:
@@ -127,6 +127,9 @@ def plan(
         table.add_row(seam, question, escape(", ".join(by)) or "[dim]nobody: plain")
     console = Console()
     console.print(table)
+    for step in planned.steps:
+        for remark in remarks(step, planned):
+            console.print(escape(f"{name_of(step)}: {remark}"))
     form = files.stored if dtype == "auto" else dtype
     after, before = planned.footprint(form), plain.footprint(form)
     console.print(

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from qwen3_vl.config.model import TextConfig
 from qwen3_vl.errors import InputError
+from qwen3_vl.models.paged import PagedStore
 from qwen3_vl.ops.block_attention import block_attention
+from qwen3_vl.ops.pages import PagedPass, Turning, fits
 from qwen3_vl.seams import PLAIN, KVStore, Seams
 
 
@@ -30,6 +32,9 @@ class NoCache:
 
     def store(self, layer: int, k: Tensor, v: Tensor) -> None:
         """Nothing: no later pass will ask."""
+
+    def pages(self, layer: int, heads: int, like: Tensor) -> None:
+        """There are none."""
 
 
 class DenseCache:
@@ -79,7 +84,7 @@ class DenseCache:
                 "begin again with a new cache"
             )
         self._in_pass = True
-        return DenseView(self._lines, lengths, causal_attention(self._seams))
+        return DenseView(self._lines, lengths, self._seams)
 
     def advance(self, lengths: Sequence[int], positions: Sequence[int]) -> None:
         """Count the tokens of a pass that has ended, and note the positions that follow them."""
@@ -101,14 +106,35 @@ class DenseView:
         self,
         lines: Sequence[Sequence[_Line]],
         lengths: Sequence[int],
-        attention: Callable[[Tensor, Tensor, Tensor], Tensor],
+        seams: Seams,
     ) -> None:
         self._lines = lines
         self._lengths = list(lengths)
-        self._attention = attention
+        self._attention = causal_attention(seams)
+        self._is_plain = seams.mixer is PLAIN.mixer and not seams.select
+
+    def pages(self, layer: int, heads: int, like: Tensor) -> PagedPass | None:
+        """The way of the new tokens through the pages of a layer, to write and attend there.
+
+        `heads` is the number of query heads, and keys are `like` this tensor. None if keys do not
+        lie in pages, or if a technique attends otherwise or wants to see queries.
+        """
+        lines = self._lines[layer]
+        stores = [line.store for line in lines if isinstance(line.store, PagedStore)]
+        observed = any(line.observes for line in lines)
+        if not self._is_plain or observed or len(stores) < len(lines) or not fits(like.shape[-1]):
+            return None
+        some = [
+            store.extend(new, like) for store, new in zip(stores, self._lengths, strict=True) if new
+        ]
+        return PagedPass(some[0][0], heads, [stretch for _, stretch in some])
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Append the new keys and values of each sequence and attend to all it has."""
+        if (paged := self.pages(layer, q.shape[1], k)) is not None:
+            qkv = torch.cat((q, k, v), dim=1).float()
+            turning = Turning.none(len(q), q.shape[2])
+            return paged.attend(paged.remember(qkv, turning)).to(q.dtype)
         split = zip(*(x.split(self._lengths) for x in (q, k, v)), strict=True)
         out = [
             self._attention(new_q, *line.append(new_q, new_k, new_v))
@@ -147,6 +173,11 @@ class _Line:
         self._retain = seams.retain
         self._observed = max((one.observed for one in seams.retain), default=0)
         self._queries: Tensor | None = None
+
+    @property
+    def observes(self) -> bool:
+        """Whether a technique wants to see queries."""
+        return self._observed > 0
 
     def append(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         if self._observed:

@@ -57,3 +57,22 @@ class PackedLinear(StoredModule):
         if self._product is None or self._product[0] != at:
             self._product = at, Product(self.matrix)
         return self._product[1]
+
+
+class PackedHead(PackedLinear):
+    """Scores words against a packed copy of the table that they are looked up in."""
+
+    def __init__(self, table: nn.Embedding, *, bits: Bits) -> None:
+        super().__init__(table.embedding_dim, table.num_embeddings, bias=False, bits=bits)
+        # In a tuple, so that torch does not count the table as this module's own.
+        self._table = (table,)
+
+    def read(self, tensors: TensorReader) -> None:  # noqa: ARG002 - the table is read before
+        """Round the table, which has been read."""
+        weight = self._table[0].weight
+        self.packed = pack(weight.detach(), self.bits)
+        self.written = weight.new_empty(0)
+
+    def stored(self) -> Mapping[str, Tensor]:
+        """Nothing of its own."""
+        return {}

@@ -60,7 +60,7 @@ class Qwen3VLModel(Qwen3VLPreTrainedModel):
     def __init__(self, config: Qwen3VLConfig, seams: Seams = PLAIN) -> None:
         super().__init__(config, seams)
         self.visual = VisionModel(config.vision_config, seams)
-        self.language_model = TextModel(config.text_config, seams.depth)
+        self.language_model = TextModel(config.text_config, seams.depth, seams.fusion)
 
     def forward(
         self,
@@ -285,11 +285,13 @@ class Qwen3VLForConditionalGeneration(Qwen3VLPreTrainedModel):
         super().__init__(config, seams)
         self.model = Qwen3VLModel(config, seams)
         text = config.text_config
-        self.lm_head = (
-            TiedHead(self.model.language_model.embed_tokens)
-            if config.tie_word_embeddings
-            else nn.Linear(text.hidden_size, text.vocab_size, bias=False)
-        )
+        table = self.model.language_model.embed_tokens if config.tie_word_embeddings else None
+        if seams.head:
+            self.lm_head = seams.head.head(table, text.hidden_size, text.vocab_size)
+        elif table is not None:
+            self.lm_head = TiedHead(table)
+        else:
+            self.lm_head = nn.Linear(text.hidden_size, text.vocab_size, bias=False)
 
     def forward(
         self,

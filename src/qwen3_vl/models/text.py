@@ -18,7 +18,7 @@ from qwen3_vl.models.experts import MoeLayer
 from qwen3_vl.models.fusion import Fused
 from qwen3_vl.models.positions import Qwen3VLRotaryEmbedding, rotate
 from qwen3_vl.ops.rms_norm import rms_norm
-from qwen3_vl.seams import CacheView, Depth
+from qwen3_vl.seams import CacheView, Depth, Fusion
 
 
 class RMSNorm(nn.Module):
@@ -113,7 +113,9 @@ class DecoderLayer(nn.Module):
 class TextModel(nn.Module):
     """Embedding, decoder layers with DeepStack, final norm."""
 
-    def __init__(self, config: TextConfig, depth: Depth | None = None) -> None:
+    def __init__(
+        self, config: TextConfig, depth: Depth | None = None, fusion: Fusion | None = None
+    ) -> None:
         super().__init__()
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(
@@ -122,6 +124,7 @@ class TextModel(nn.Module):
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.rotary = Qwen3VLRotaryEmbedding(config)
         self.depth = depth
+        self._runners = fusion.runners(list(self.layers)) if fusion else None
 
     def forward(
         self,
@@ -138,24 +141,25 @@ class TextModel(nn.Module):
         if a `depth` technique wants it; they leave their keys and values in the layers after.
         """
         x = inputs.embeddings
-        rotary = self.rotary(positions, x.dtype)
+        dtype = x.dtype
+        rotary = self.rotary(positions, dtype)
         seen, left = x, None
-        for index, layer in enumerate(self.layers):
+        for index, run in enumerate(self._runners or self.layers):
             if watch:
                 watch(seen)
             if self.depth and head and index == self.depth.exit_after(len(self.layers)):
-                final = self.norm(x)
+                final = self.norm(x.to(dtype))
                 left = self.depth.leaves(head(final)).unsqueeze(1)
                 if left.all():
                     self._remember(x, rotary, view, index)
                     return final
             if self._skips(index):
                 continue
-            seen = layer(x, rotary, view)
+            seen = run(x, rotary, view)
             if left is not None:
                 seen = torch.where(left, x, seen)
             x = inputs.add_deepstack(index, seen)
-        x = self.norm(x)
+        x = self.norm(x.to(dtype))  # where layers were fused it is in float32
         if watch:
             watch(x)
         return x

@@ -20,6 +20,7 @@ BLOCK = 128
 GROUP = 32
 """Inputs that share a scale."""
 _LINE = 64
+_AT_ONCE = 256 * ROWS
 _TOP_SCALE = 127
 _ZERO = {4: 8, 8: 128}
 _REACHES = torch.linspace(6.4, 8.8, 13).tolist()
@@ -41,7 +42,11 @@ def empty(outputs: int, inputs: int, bits: Bits) -> Tensor:
 
 
 def pack(weight: Tensor, bits: Bits) -> Tensor:
-    """Round a matrix and lay it out."""
+    """Round a matrix and lay it out, some rows at a time: a head would fill the memory."""
+    return torch.cat([_pack(part, bits) for part in weight.split(_AT_ONCE)])
+
+
+def _pack(weight: Tensor, bits: Bits) -> Tensor:
     if bits == 8:
         codes, row_scales = round_int8(weight.float())
         return _join(_lay_out(codes, quads=1), row_scales)

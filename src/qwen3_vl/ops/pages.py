@@ -22,8 +22,21 @@ if TYPE_CHECKING:
 
 TOKENS = 32
 """Of a page."""
+PageBits = Literal[8, 16]
+"""Integers with a scale for each token and head, or bfloat16."""
+_MULTIPLE, _MOST = 32, 256
 _PANEL = 16
 _TOP = 127
+
+
+def fits(dim: int) -> bool:
+    """Whether heads of this size can be attended to in pages as they are."""
+    return dim % _MULTIPLE == 0 and dim <= _MOST
+
+
+def filled_up(dim: int) -> int:
+    """The size that heads have in pages: zeros behind them change no product."""
+    return -(-dim // _MULTIPLE) * _MULTIPLE
 
 
 @dataclass(frozen=True)
@@ -34,8 +47,7 @@ class PageFormat:
     """Of keys and values."""
     dim: int
     """A multiple of 32."""
-    bits: Literal[8, 16] = 8
-    """Integers with a scale for each token and head, or bfloat16."""
+    bits: PageBits = 8
 
     @property
     def nbytes(self) -> int:
@@ -81,6 +93,15 @@ class PageFormat:
             keys, values = keys * scales[:, :, 0], values * scales[:, :, 1]
         return keys.transpose(1, 2).flatten(0, 1), values.transpose(1, 2).flatten(0, 1)
 
+    def write(self, stretch: Stretch, k: Tensor, v: Tensor) -> None:
+        """Put the new tokens [tokens, heads, dim] of a stretch into their pages."""
+        begin, end = stretch.held // TOKENS, stretch.held + stretch.count
+        numbers = stretch.table[begin : -(-end // TOKENS)].long()
+        keys, values = self.unpack(stretch.pages[numbers])
+        part = slice(stretch.held - begin * TOKENS, end - begin * TOKENS)
+        keys[part], values[part] = k, v
+        stretch.pages[numbers] = self.pack(keys, values)
+
     def _panels(self, keys: Tensor) -> Tensor:
         """[pages, heads, 32, dim] → bytes: sixteen tokens side by side, four bytes of each."""
         split = keys.unflatten(3, (-1, 32 // self.bits)).unflatten(2, (-1, _PANEL))
@@ -120,13 +141,20 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Turning:
-    """What makes queries and keys of projections: their norms, and the angles of each token."""
+    """What makes queries and keys of projections: the angles of each token, and norms."""
 
     turns: Tensor
     """[tokens, dim]: the cosines of half the dimensions, then the sines."""
-    q_norm: Tensor
-    k_norm: Tensor
-    eps: float
+    norms: tuple[Tensor, Tensor] | None = None
+    """RMSNorm's weights for each head of queries and of keys."""
+    eps: float = 0.0
+
+    @classmethod
+    def none(cls, tokens: int, dim: int) -> Turning:
+        """For queries and keys that are ready."""
+        turns = torch.zeros(tokens, dim)
+        turns[:, : dim // 2] = 1
+        return cls(turns)
 
 
 class PagedPass:
@@ -154,16 +182,19 @@ class PagedPass:
 
         `qkv` [tokens, heads + 2 · key heads, dim] is what the projections made.
         """
-        kernels = native.kernels_for(qkv, turning.turns, turning.q_norm, turning.k_norm)
+        norms = turning.norms or ()
+        kernels = native.kernels_for(qkv, turning.turns, *norms)
         if kernels is None or qkv.dtype != torch.float32:
             return self._remember_meaning(qkv, turning)
+        qkv = qkv.contiguous()
         q = qkv.new_empty(len(qkv), self._heads, self._layout.dim)
+        q_norm, k_norm = (one.data_ptr() for one in norms) if norms else (0, 0)
         kernels.remember(
             *self._described(),
-            qkv.contiguous().data_ptr(),
+            qkv.data_ptr(),
             turning.turns.data_ptr(),
-            turning.q_norm.data_ptr(),
-            turning.k_norm.data_ptr(),
+            q_norm,
+            k_norm,
             turning.eps,
             q.data_ptr(),
         )
@@ -199,16 +230,15 @@ class PagedPass:
     def _remember_meaning(self, qkv: Tensor, turning: Turning) -> Tensor:
         kv_heads = self._layout.heads
         q, k, v = qkv.split([self._heads, kv_heads, kv_heads], dim=1)
-        q = _turned(rms_norm.meaning(q, turning.q_norm, turning.eps), turning.turns)
-        k = _turned(rms_norm.meaning(k, turning.k_norm, turning.eps), turning.turns)
+        if turning.norms:
+            q, k = (
+                rms_norm.meaning(x, norm, turning.eps)
+                for x, norm in zip((q, k), turning.norms, strict=True)
+            )
+        q, k = _turned(q, turning.turns), _turned(k, turning.turns)
         for one, first in zip(self._stretches, self._firsts, strict=True):
-            begin = one.held // TOKENS
-            numbers = one.table[begin : -(-(one.held + one.count) // TOKENS)].long()
-            keys, values = self._layout.unpack(one.pages[numbers])
-            place = one.held - begin * TOKENS
-            keys[place : place + one.count] = k[first : first + one.count]
-            values[place : place + one.count] = v[first : first + one.count]
-            one.pages[numbers] = self._layout.pack(keys, values)
+            part = slice(first, first + one.count)
+            self._layout.write(one, k[part], v[part])
         return q * self._layout.dim**-0.5
 
     def _attend_meaning(self, q: Tensor, causal: bool, log_sums: Tensor | None) -> Tensor:

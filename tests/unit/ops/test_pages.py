@@ -40,7 +40,7 @@ def turning(layout: PageFormat, tokens: int) -> Turning:
     angles = numbers(tokens, layout.dim // 2, seed=5)
     turns = torch.cat((angles.cos(), angles.sin()), dim=1)
     q_norm, k_norm = 1 + 0.1 * numbers(layout.dim), 1 + 0.1 * numbers(layout.dim, seed=1)
-    return Turning(turns, q_norm, k_norm, 1e-6)
+    return Turning(turns, (q_norm, k_norm), 1e-6)
 
 
 class Sequences:
@@ -150,7 +150,7 @@ def test_one_token_sees_the_same_alone_and_among_others(layout: PageFormat) -> N
         for count in counts:
             part = slice(first, first + count)
             step = sequences.step([count])
-            now = Turning(turned.turns[part], turned.q_norm, turned.k_norm, turned.eps)
+            now = Turning(turned.turns[part], turned.norms, turned.eps)
             parts.append(step.attend(step.remember(qkv[part], now)))
             first += count
         return torch.cat(parts)

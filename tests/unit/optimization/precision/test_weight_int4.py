@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -19,11 +17,6 @@ from qwen3_vl.optimization.precision.weight_int4 import WeightInt4
 from qwen3_vl.plan import Plan
 from qwen3_vl.recipes import build
 from qwen3_vl.testing import Bench, tiny_config
-
-
-def small(folder: Path) -> dict[str, Any]:  # noqa: ARG001
-    """It has something to do in every model."""
-    return {}
 
 
 @pytest.mark.usefixtures("torch_alone")

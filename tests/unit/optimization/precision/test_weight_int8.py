@@ -30,11 +30,6 @@ from qwen3_vl.testing import Bench, check_op, tiny_config, tolerance
 from tests.support.tiny_models import CONFIGS, random_model
 
 
-def small(folder: Path) -> dict[str, Any]:  # noqa: ARG001
-    """It has something to do in every model."""
-    return {}
-
-
 def rounded(weight: Tensor) -> Tensor:
     """Each row on a grid of its own, whose ends are its largest weight."""
     step = weight.float().abs().amax(dim=1, keepdim=True) / 127

@@ -1,0 +1,119 @@
+"""kernel_fusion: the same layers in fewer calls, and what cannot be fused as it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from qwen3_vl.models.cache import DenseCache
+from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
+from qwen3_vl.ops import products
+from qwen3_vl.optimization.compute.kernel_fusion import KernelFusion
+from qwen3_vl.optimization.kv_cache.kv_bf16 import KvBf16
+from qwen3_vl.optimization.kv_cache.kv_int8 import KvInt8
+from qwen3_vl.optimization.precision.weight_int4 import WeightInt4
+from qwen3_vl.optimization.precision.weight_int8 import WeightInt8
+from qwen3_vl.plan import Optimization, remarks
+from qwen3_vl.recipes import compile_recipe
+from qwen3_vl.testing import Bench, tiny_config
+from tests.support.tiny_models import CONFIGS, random_model
+
+PACKED = [(WeightInt4(),), (WeightInt8(),), (WeightInt4(), KvBf16()), (WeightInt4(), KvInt8())]
+
+
+def names(steps: tuple[Optimization, ...]) -> str:
+    return "+".join(type(step).__name__ for step in steps)
+
+
+@pytest.mark.parametrize("steps", PACKED, ids=names)
+def test_fused_layers_say_what_modules_say(bench: Bench, steps: tuple[Optimization, ...]) -> None:
+    """A number that lies between two codes may be rounded to the other one; then logits move by
+    less than rounding moves them at all."""
+    apart, fused = bench.load(*steps), bench.load(*steps, KernelFusion())
+    expected, got = bench.logits(apart), bench.logits(fused)
+    moved = (got - expected).square().mean().sqrt()
+    lost = (expected - bench.logits(bench.load())).square().mean().sqrt()
+    assert moved < (0.25 * lost if len(steps) > 1 else 1e-5 * expected.square().mean().sqrt())
+    assert bench.tokens(fused, count=8) == bench.tokens(apart, count=8)
+
+
+def test_layers_are_seven_products_in_four_calls(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = bench.load(WeightInt4(), KvInt8(), KernelFusion())
+    calls: list[int] = []
+    plain = products.Product.__call__
+
+    def counted(self: products.Product, *args: Any, **named: Any) -> torch.Tensor:
+        calls.append(len(self.matrices))
+        return plain(self, *args, **named)
+
+    monkeypatch.setattr(products.Product, "__call__", counted)
+    model(torch.tensor([[1, 2, 3]]))
+    assert calls == [3, 1, 2, 1] * model.config.text_config.num_hidden_layers
+
+
+def test_a_layer_leaves_what_came_in_as_it_was(bench: Bench) -> None:
+    model = bench.load(WeightInt4(), KernelFusion())
+    seen: list[torch.Tensor] = []
+    copies: list[torch.Tensor] = []
+    cache = DenseCache(model.config.text_config, 1, model.seams)
+    ids = torch.tensor([[1, 2, 3, 4]])
+    out = model(ids, past_key_values=cache, output_hidden_states=True)
+    assert out.hidden_states is not None
+    seen, copies = list(out.hidden_states), [one.clone() for one in out.hidden_states]
+    model(torch.tensor([[5]]), past_key_values=cache)
+    assert all(torch.equal(*pair) for pair in zip(seen, copies, strict=True))
+    assert len({one.data_ptr() for one in seen}) == len(seen)
+
+
+def test_weights_that_move_are_found_again(bench: Bench) -> None:
+    model = bench.load(WeightInt4(), KernelFusion())
+    before = bench.logits(model)
+    for module in model.modules():
+        for name, buffer in list(module.named_buffers(recurse=False)):
+            setattr(module, name, buffer.clone())
+    assert torch.equal(bench.logits(model), before)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_what_is_not_packed_runs_as_it_was(name: str, tmp_path: Path) -> None:
+    """Not a bit changes; so it is with experts too, which nothing packs."""
+    random_model(CONFIGS[name]).save_pretrained(tmp_path)
+    seams = compile_recipe([KernelFusion()], CONFIGS[name]).seams
+    load = Qwen3VLForConditionalGeneration.from_pretrained
+    ids = torch.arange(1, 20).unsqueeze(0)
+    with torch.inference_mode():
+        assert torch.equal(load(tmp_path, seams=seams)(ids).logits, load(tmp_path)(ids).logits)
+
+
+def test_a_bfloat16_model_gets_bfloat16_back(bench: Bench) -> None:
+    model = bench.load(WeightInt8(), KvBf16(), KernelFusion()).to(torch.bfloat16)
+    got = bench.logits(model)
+    assert got.dtype == torch.bfloat16
+    expected = bench.logits(bench.load(WeightInt8(), KvBf16()))
+    error = (got.float() - expected).square().mean().sqrt() / expected.square().mean().sqrt()
+    assert error < 0.05
+
+
+@pytest.mark.parametrize(
+    ("steps", "told"),
+    [
+        ((WeightInt4(),), ()),
+        ((), ("4 of 4 layers run module by module",)),
+        (
+            (WeightInt4(modules=r"language_model\.layers\.1\."),),
+            ("3 of 4 layers run module by module",),
+        ),
+    ],
+)
+def test_a_plan_tells_what_stays_apart(
+    steps: tuple[Optimization, ...], told: tuple[str, ...]
+) -> None:
+    plan = compile_recipe([*steps, KernelFusion()], tiny_config())
+    got = remarks(KernelFusion(), plan)
+    assert len(got) == len(told)
+    assert all(one.startswith(start) for one, start in zip(got, told, strict=True))
