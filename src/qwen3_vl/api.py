@@ -67,12 +67,14 @@ class Qwen3VLInference:
         cache_dir: str | Path | None = None,
         local_files_only: bool = False,
         token: str | None = None,
+        packed: str | Path | None = None,
     ) -> Qwen3VLInference:
         """Load by folder, hub id or `embedded`, with a say in format, place and download.
 
         `recipe` names techniques, such as `weight_int8|sliding_window(window=2048)`; none is the
         plain, exact model. It is checked before a weight is read. What is `auto` follows from the
-        machine, and `route` tells why.
+        machine, and `route` tells why. Weights that the recipe packs lie in the file `packed`, by
+        default in the cache folder: they are packed once and mapped from then on.
 
         Raises:
             DeviceError: the wanted device cannot serve; another one is never taken instead.
@@ -80,7 +82,7 @@ class Qwen3VLInference:
         """
         options = HubOptions(revision, cache_dir, local_files_only, token)
         placed = place(name_or_folder, recipe, _settings(dtype, device_map), options)
-        vlm = cls(*placed.read())
+        vlm = cls(*placed.read(None if packed is None else Path(packed)))
         vlm.route = _threads_as_they_are(placed.route)
         return vlm
 

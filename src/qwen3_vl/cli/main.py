@@ -16,6 +16,7 @@ from qwen3_vl.cli.evaluate import evaluation
 from qwen3_vl.cli.harden import harden
 from qwen3_vl.cli.inspect import inspect
 from qwen3_vl.cli.optimizations import optimizations
+from qwen3_vl.cli.pack import pack
 from qwen3_vl.cli.run import run
 from qwen3_vl.cli.train import train
 from qwen3_vl.cli.validate import validate
@@ -32,6 +33,7 @@ app.command()(run)
 app.command()(demo)
 app.command()(optimizations)
 app.command()(harden)
+app.command()(pack)
 app.add_typer(inspect, name="inspect")
 app.add_typer(validate, name="validate")
 app.add_typer(evaluation, name="eval")

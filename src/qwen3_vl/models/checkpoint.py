@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from qwen3_vl.config.reading import read_object
 from qwen3_vl.errors import CheckpointError
+from qwen3_vl.models.prepared import Prepared
 from qwen3_vl.models.stored import StoredModule
 
 _SINGLE = "model.safetensors"
@@ -46,12 +47,22 @@ class Source(Protocol):
         """One tensor, in one of these shapes."""
         ...
 
+    def dtype(self, name: str) -> torch.dtype:
+        """That of a tensor."""
+        ...
+
+    def prepared(self, name: str, make: Callable[[], Tensor]) -> Tensor:
+        """What was made of tensors before, or what `make` makes now."""
+        ...
+
 
 class Checkpoint:
     """The tensors of a model folder, by name; nothing is read before it is taken."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, made: Prepared | None = None) -> None:
+        """What `made` holds, or is to hold, was made of these tensors."""
         self.folder = folder
+        self._made = made
         self._files: dict[str, Any] = {}
         self._where = self._find()
 
@@ -90,6 +101,17 @@ class Checkpoint:
                 "float16: get the unquantised checkpoint"
             )
         return tensor
+
+    def dtype(self, name: str) -> torch.dtype:
+        """That of a tensor, which is not read for it."""
+        if name not in self._where:
+            return self.take(name).dtype  # which tells what is wrong
+        shape = self._files[self._where[name]].get_slice(name).get_shape()
+        return self.take(name, tuple(shape)).dtype
+
+    def prepared(self, name: str, make: Callable[[], Tensor]) -> Tensor:
+        """From the file of what was made before, if there is one."""
+        return make() if self._made is None else self._made.take(name, make)
 
     def _find(self) -> dict[str, str]:
         if (self.folder / _INDEX).is_file():
@@ -132,6 +154,12 @@ class Loaded:
 
     def __init__(self, model: nn.Module) -> None:
         self._tensors = stored_tensors(model)
+        self._made = {
+            f"{path}.{name}": tensor
+            for path, module in model.named_modules()
+            if isinstance(module, StoredModule)
+            for name, tensor in module.made().items()
+        }
 
     @property
     def names(self) -> frozenset[str]:
@@ -141,6 +169,14 @@ class Loaded:
     def take(self, name: str, *shapes: tuple[int, ...]) -> Tensor:  # noqa: ARG002
         """The model's own tensor, whose shape follows from the same config; not a copy."""
         return self._tensors[name].detach()
+
+    def dtype(self, name: str) -> torch.dtype:
+        """That of the model's own tensor."""
+        return self._tensors[name].dtype
+
+    def prepared(self, name: str, make: Callable[[], Tensor]) -> Tensor:
+        """The model's own, if it has it in this form."""
+        return self._made[name] if name in self._made else make()
 
 
 class Reader:
@@ -160,6 +196,15 @@ class Reader:
         full = self._prefix + name
         self.taken.add(full)
         return self._source.take(full, *shapes).to(self._device, self._dtype)
+
+    def dtype(self, name: str) -> torch.dtype:
+        """That in which `take` gives it."""
+        self.taken.add(self._prefix + name)
+        return self._dtype or self._source.dtype(self._prefix + name)
+
+    def prepared(self, name: str, make: Callable[[], Tensor]) -> Tensor:
+        """What was made of this module's tensors before, or is made now."""
+        return self._source.prepared(self._prefix + name, make).to(self._device)
 
     def place(self, tensor: Tensor) -> Tensor:
         """A tensor from elsewhere, on the wanted device."""

@@ -39,9 +39,11 @@ class PackedLinear(StoredModule):
 
     def read(self, tensors: TensorReader) -> None:
         """Round the weights as they come from the file."""
-        weight = tensors.take("weight", (self.out_features, self.in_features))
-        self.packed = pack(weight, self.bits)
-        self.written = weight.new_empty(0)
+        self.packed = tensors.prepared(
+            self._form,
+            lambda: pack(tensors.take("weight", (self.out_features, self.in_features)), self.bits),
+        )
+        self.written = torch.empty(0, dtype=tensors.dtype("weight"), device=self.packed.device)
         if self.bias is not None:
             self.bias = nn.Parameter(tensors.take("bias", tuple(self.bias.shape)))
 
@@ -50,6 +52,14 @@ class PackedLinear(StoredModule):
         weight = unpack(self.packed, self.out_features, self.in_features, self.bits)
         stored = {"weight": weight.to(self.written.dtype)}
         return stored if self.bias is None else stored | {"bias": self.bias}
+
+    def made(self) -> Mapping[str, Tensor]:
+        """The packed weights."""
+        return {self._form: self.packed}
+
+    @property
+    def _form(self) -> str:
+        return f"int{self.bits}"
 
     def _joined(self) -> Product:
         """A product of this matrix alone; made anew when its memory has moved."""
@@ -67,10 +77,10 @@ class PackedHead(PackedLinear):
         # In a tuple, so that torch does not count the table as this module's own.
         self._table = (table,)
 
-    def read(self, tensors: TensorReader) -> None:  # noqa: ARG002 - the table is read before
+    def read(self, tensors: TensorReader) -> None:
         """Round the table, which has been read."""
-        weight = self._table[0].weight
-        self.packed = pack(weight.detach(), self.bits)
+        weight = self._table[0].weight.detach()
+        self.packed = tensors.prepared(self._form, lambda: pack(weight, self.bits))
         self.written = weight.new_empty(0)
 
     def stored(self) -> Mapping[str, Tensor]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, get_args
 
@@ -25,6 +27,8 @@ from qwen3_vl.models.checkpoint import (
     write_weights,
 )
 from qwen3_vl.models.linears import swap_linears
+from qwen3_vl.models.prepared import Shapes, prepared
+from qwen3_vl.models.stored import StoredModule
 from qwen3_vl.seams import PLAIN, Seams
 
 if TYPE_CHECKING:
@@ -70,19 +74,25 @@ class Qwen3VLPreTrainedModel(nn.Module):
         local_files_only: bool = False,
         token: str | None = None,
         seams: Seams = PLAIN,
+        packed: Path | None = None,
+        packing: Callable[[int, int], object] = lambda *_: None,
     ) -> Self:
         """Load a model from a folder or from the hub.
 
         `dtype="auto"` keeps the checkpoint's own format, whose files are then mapped and not
         copied. `device_map` is one device; `auto` is the GPU if torch can use one, else the CPU.
-        `seams` are the answers of a recipe: `compile_recipe("…", config).seams`.
+        `seams` are the answers of a recipe: `compile_recipe("…", config).seams`. Weights that it
+        packs lie in the file `packed` from then on, and are mapped from there; while it is made
+        `packing` is told how many bytes of how many are done.
         """
         wanted, device = wanted_dtype(dtype), wanted_device(device_map)
         options = HubOptions(revision, cache_dir, local_files_only, token)
         folder = resolve(name_or_folder, options)
         config = Qwen3VLConfig.from_pretrained(folder)
         model = cls.skeleton(config, seams)
-        model._read(Checkpoint(folder), wanted, device)
+        shapes = model.to_pack()
+        with prepared(packed, shapes, packing) if packed and shapes else nullcontext() as made:
+            model._read(Checkpoint(folder, made), wanted, device)
         model.generation_config = GenerationConfig.from_pretrained(folder, config)
         return model.eval()
 
@@ -94,6 +104,15 @@ class Qwen3VLPreTrainedModel(nn.Module):
             swap_linears(model, seams.linear)
             add_adapters(model, seams.adapter, cls.checkpoint_prefix)
         return model
+
+    def to_pack(self) -> Shapes:
+        """The tensors that a recipe makes of weights, by the names they have in a packed file."""
+        return {
+            f"{self.checkpoint_prefix}{path}.{name}": tuple(tensor.shape)
+            for path, module in self.named_modules()
+            if isinstance(module, StoredModule)
+            for name, tensor in module.made().items()
+        }
 
     @classmethod
     def random(

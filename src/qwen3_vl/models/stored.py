@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
 
@@ -14,6 +15,14 @@ class TensorReader(Protocol):
 
     def take(self, name: str, *shapes: tuple[int, ...]) -> Tensor:
         """The tensor of this name, in one of these shapes, in the wanted dtype and place."""
+        ...
+
+    def dtype(self, name: str) -> torch.dtype:
+        """That of the tensor of this name, which counts as taken."""
+        ...
+
+    def prepared(self, name: str, make: Callable[[], Tensor]) -> Tensor:
+        """What `make` makes of tensors here, or a file that has it from before."""
         ...
 
     def place(self, tensor: Tensor) -> Tensor:
@@ -34,3 +43,7 @@ class StoredModule(nn.Module, ABC):
     @abstractmethod
     def stored(self) -> Mapping[str, Tensor]:
         """What `read` would take, to write a checkpoint."""
+
+    def made(self) -> Mapping[str, Tensor]:
+        """What `read` asks for with `prepared`; before, tensors of the same shape."""
+        return {}

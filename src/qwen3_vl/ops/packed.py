@@ -20,12 +20,13 @@ BLOCK = 128
 GROUP = 32
 """Inputs that share a scale."""
 _LINE = 64
-_AT_ONCE = 256 * ROWS
+_AT_ONCE = 8 * ROWS
+"""Outputs that are rounded together: so few that the work stays in the processor's cache."""
 _TOP_SCALE = 127
 _ZERO = {4: 8, 8: 128}
-_REACHES = torch.linspace(6.4, 8.8, 13).tolist()
+_REACHES = torch.linspace(6.4, 8.8, 9).tolist()
 """What a group's largest weight becomes at best lies between these."""
-_NEAR = range(-3, 4)
+_NEAR = range(-2, 3)
 """Group scales that are tried around the one wanted."""
 
 
@@ -42,7 +43,7 @@ def empty(outputs: int, inputs: int, bits: Bits) -> Tensor:
 
 
 def pack(weight: Tensor, bits: Bits) -> Tensor:
-    """Round a matrix and lay it out, some rows at a time: a head would fill the memory."""
+    """Round a matrix and lay it out."""
     return torch.cat([_pack(part, bits) for part in weight.split(_AT_ONCE)])
 
 

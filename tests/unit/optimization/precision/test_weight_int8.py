@@ -6,6 +6,7 @@ In float64 no kernel serves: there the restored weights are multiplied as they a
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,15 @@ class Weights:
         assert tensor is not None
         assert tuple(tensor.shape) in shapes
         return tensor
+
+    def dtype(self, name: str) -> torch.dtype:
+        tensor = self._tensors[name]
+        assert tensor is not None
+        return tensor.dtype
+
+    def prepared(self, name: str, make: Callable[[], Tensor]) -> Tensor:
+        assert name == "int8"
+        return make()
 
     def place(self, tensor: Tensor) -> Tensor:
         return tensor

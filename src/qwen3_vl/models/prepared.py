@@ -1,0 +1,202 @@
+"""Weights in the form that kernels read, in a file: made once, and mapped from then on.
+
+The file is a safetensors file of bytes, whose tensors begin at multiples of 64, as kernels want
+them. It is written through the mapping that the model then uses, so nothing is in memory twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import struct
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from qwen3_vl.errors import CheckpointError
+
+VERSION = "1"
+"""Rises when the layout changes, or how weights are rounded."""
+_LINE = 64
+_UNKNOWN = "0" * 64
+_STEP = 2**24
+_MODE = 0o644
+
+Shapes = Mapping[str, tuple[int, ...]]
+"""The tensors of a file, by name."""
+
+
+class Prepared:
+    """The tensors of a file, each made when it is taken first if the file is new."""
+
+    def __init__(self, header: _Header, data: Tensor, show: Callable[[int, int], object]) -> None:
+        self._header = header
+        self._data = data
+        self._show = show
+        self._missing = set(header.places) if header.checksum == _UNKNOWN else set[str]()
+        self._done = 0
+
+    def take(self, name: str, make: Callable[[], Tensor]) -> Tensor:
+        """The tensor of this name, mapped; `make` makes what is not there yet."""
+        if name not in self._header.places:
+            return make()
+        start, end, shape = self._header.places[name]
+        tensor = self._data[start:end].view(shape)
+        if name in self._missing:
+            tensor.copy_(make())
+            self._missing.remove(name)
+            self._done += end - start
+            self._show(self._done, len(self._data))
+        return tensor
+
+
+@contextlib.contextmanager
+def prepared(
+    path: Path, shapes: Shapes, show: Callable[[int, int], object] = lambda *_: None
+) -> Iterator[Prepared]:
+    """The file at `path`; if there is none, it appears when all its tensors have been taken.
+
+    `show` is told how many bytes of how many are made.
+
+    Raises:
+        CheckpointError: the file is broken or holds other tensors, or cannot be written.
+    """
+    if path.is_file():
+        yield Prepared(*_opened(path, shapes), show)
+        return
+    header = _Header.of(shapes)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".writing-", dir=path.parent)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    fresh = Path(name)
+    try:
+        try:
+            os.write(handle, header.written())
+            _reserve(handle, header.size)
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        finally:
+            os.close(handle)
+        data = _mapped(fresh, header, shared=True)
+        made = Prepared(header, data, show)
+        yield made
+        if not made._missing:
+            header.checksum = _checksum(data)
+            with fresh.open("r+b") as file:
+                file.write(header.written())
+            fresh.chmod(_MODE)
+            fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _reserve(handle: int, size: int) -> None:
+    """A full disk is told now, and not by a signal when the mapping is written to."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(handle, 0, size)
+    else:
+        os.truncate(handle, size)
+
+
+def check(path: Path) -> None:
+    """Read the whole file, and refuse it if a bit of it has changed."""
+    header = _Header.read(path)
+    if _checksum(_mapped(path, header, shared=False)) != header.checksum:
+        raise CheckpointError(f"{path} has changed since it was written; delete it")
+
+
+class _Header:
+    """What stands before the data: names, shapes and places, padded with spaces."""
+
+    def __init__(self, places: Mapping[str, tuple[int, int, tuple[int, ...]]]) -> None:
+        self.places = places
+        self.checksum = _UNKNOWN
+
+    @classmethod
+    def of(cls, shapes: Shapes) -> _Header:
+        places: dict[str, tuple[int, int, tuple[int, ...]]] = {}
+        end = 0
+        for name, shape in shapes.items():
+            start, end = end, end + torch.Size(shape).numel()
+            if end % _LINE:
+                raise CheckpointError(f"{name} does not fill whole lines of {_LINE} bytes")
+            places[name] = start, end, tuple(shape)
+        return cls(places)
+
+    @classmethod
+    def read(cls, path: Path) -> _Header:
+        with path.open("rb") as file:
+            size = struct.unpack("<Q", file.read(8))[0]
+            if size > path.stat().st_size:
+                raise ValueError("it is cut short or no such file")
+            told = json.loads(file.read(size))
+        metadata = told.pop("__metadata__")
+        header = cls(
+            {name: (*one["data_offsets"], tuple(one["shape"])) for name, one in told.items()}
+        )
+        header.checksum = metadata["sha256"]
+        return header
+
+    @property
+    def begin(self) -> int:
+        """Where the data begins."""
+        return len(self.written())
+
+    @property
+    def bytes(self) -> int:
+        """Of the data."""
+        return max((end for _, end, _ in self.places.values()), default=0)
+
+    @property
+    def size(self) -> int:
+        """Of the file."""
+        return self.begin + self.bytes
+
+    def written(self) -> bytes:
+        told = {
+            name: {"dtype": "U8", "shape": list(shape), "data_offsets": [start, end]}
+            for name, (start, end, shape) in self.places.items()
+        }
+        metadata = {"format": "pt", "version": VERSION, "sha256": self.checksum}
+        text = json.dumps({"__metadata__": metadata, **told}).encode()
+        text += b" " * (-(8 + len(text)) % _LINE)
+        return struct.pack("<Q", len(text)) + text
+
+
+def _opened(path: Path, shapes: Shapes) -> tuple[_Header, Tensor]:
+    try:
+        header = _Header.read(path)
+        held = {name: shape for name, (_, _, shape) in header.places.items()}
+        if path.stat().st_size != header.size or held != dict(shapes):
+            raise ValueError("it is cut short, or of another model or recipe")
+        return header, _mapped(path, header, shared=False)
+    except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
+        raise CheckpointError(
+            f"{path} cannot be used: {error}; delete it, and it is made anew"
+        ) from error
+
+
+def _mapped(path: Path, header: _Header, *, shared: bool) -> Tensor:
+    whole = torch.from_file(str(path), shared=shared, size=header.size, dtype=torch.uint8)
+    return whole[header.begin :]
+
+
+def _checksum(data: Tensor) -> str:
+    digest = hashlib.sha256()
+    for start in range(0, len(data), _STEP):
+        digest.update(data[start : start + _STEP].numpy().data)
+    return digest.hexdigest()
+
+
+def _unwritable(path: Path, error: OSError) -> CheckpointError:
+    return CheckpointError(
+        f"{path} cannot be written: {error}; packed weights need a folder that is yours, on a disk "
+        "with room for them"
+    )

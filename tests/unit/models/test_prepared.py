@@ -1,0 +1,140 @@
+"""Files of prepared weights: made once, mapped, and refused if they are not what they should be."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from qwen3_vl.errors import CheckpointError
+from qwen3_vl.models.packed import PackedLinear
+from qwen3_vl.models.prepared import check, prepared
+from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
+from qwen3_vl.ops import packed
+from qwen3_vl.recipes import compile_recipe
+from qwen3_vl.testing import Bench
+
+SHAPES = {"one": (2, 64), "two": (3, 128)}
+RECIPE = 'weight_int4|head_int8|weight_int8(modules="visual")'
+
+
+def fill(path: Path) -> None:
+    with prepared(path, SHAPES) as file:
+        for value, (name, shape) in enumerate(SHAPES.items()):
+            file.take(name, lambda v=value, s=shape: torch.full(s, v, dtype=torch.uint8))
+
+
+def never() -> torch.Tensor:
+    raise AssertionError("it is there already")
+
+
+def test_what_is_made_once_is_mapped_from_then_on(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "file.safetensors"
+    shown: list[tuple[int, int]] = []
+    with prepared(path, SHAPES, lambda *at: shown.append(at)) as file:
+        one = file.take("one", lambda: torch.ones(2, 64, dtype=torch.uint8))
+        assert not path.exists(), "not before all of it is there"
+        file.take("two", lambda: torch.full((3, 128), 7, dtype=torch.uint8))
+    assert shown == [(128, 512), (512, 512)]
+    assert (one == 1).all()
+    with prepared(path, SHAPES) as file:
+        held = file.take("two", never)
+    assert (held == 7).all()
+    assert held.data_ptr() % 64 == 0
+    assert [one.name for one in path.parent.iterdir()] == [path.name]
+    check(path)
+
+
+def test_it_is_a_safetensors_file(tmp_path: Path) -> None:
+    fill(tmp_path / "file")
+    with safe_open(tmp_path / "file", "pt") as file:
+        assert set(file.keys()) == SHAPES.keys()
+        assert (file.get_tensor("two") == 1).all()
+
+
+def test_what_is_broken_off_leaves_nothing(tmp_path: Path) -> None:
+    def interrupted() -> None:
+        with prepared(tmp_path / "file", SHAPES) as file:
+            file.take("one", lambda: torch.ones(2, 64, dtype=torch.uint8))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_not_wanted_by_the_file_is_made_each_time(tmp_path: Path) -> None:
+    fill(tmp_path / "file")
+    with prepared(tmp_path / "file", SHAPES) as file:
+        assert file.take("three", lambda: torch.zeros(1)).shape == (1,)
+
+
+def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    fill(path)
+    with pytest.raises(CheckpointError, match="another model or recipe"):
+        prepared(path, SHAPES | {"three": (64,)}).__enter__()
+    whole = path.read_bytes()
+    for broken in (whole[:-1], b"", b"no safetensors", whole[:100]):
+        path.write_bytes(broken)
+        with pytest.raises(CheckpointError, match="delete it, and it is made anew"):
+            prepared(path, SHAPES).__enter__()
+
+
+def test_a_changed_bit_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    fill(path)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="has changed since it was written"):
+        check(path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_is_not_ours_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(CheckpointError, match="cannot be written"):
+        fill(tmp_path / "deep" / "file")
+
+
+def test_a_file_in_the_place_of_a_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "deep").touch()
+    with pytest.raises(CheckpointError, match="cannot be written"):
+        fill(tmp_path / "deep" / "file")
+
+
+def load(bench: Bench, path: Path | None) -> Qwen3VLForConditionalGeneration:
+    seams = compile_recipe(RECIPE, bench.config).seams
+    return Qwen3VLForConditionalGeneration.from_pretrained(bench.folder, seams=seams, packed=path)
+
+
+def test_a_model_is_the_same_from_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench, path = Bench(tmp_path / "model"), tmp_path / "file"
+    expected = bench.logits(load(bench, None))
+    assert torch.equal(bench.logits(load(bench, path)), expected), "while it is made"
+    monkeypatch.setattr(packed, "_pack", lambda *_: never())
+    again = load(bench, path)
+    assert torch.equal(bench.logits(again), expected), "and when it is there"
+    assert again.lm_head.written.dtype == torch.float32  # type: ignore[union-attr]
+
+
+def test_other_seams_take_what_is_packed_already(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(tmp_path / "model")
+    model = load(bench, None)
+    monkeypatch.setattr(packed, "_pack", lambda *_: never())
+    fused = compile_recipe("kernel_fusion", bench.config).seams.fusion
+    other = model.with_seams(dataclasses.replace(model.seams, fusion=fused))
+    pairs = [
+        (one, same)
+        for one, same in zip(model.modules(), other.modules(), strict=True)
+        if isinstance(one, PackedLinear) and isinstance(same, PackedLinear)
+    ]
+    assert pairs
+    assert all(one.packed.data_ptr() == same.packed.data_ptr() for one, same in pairs)
