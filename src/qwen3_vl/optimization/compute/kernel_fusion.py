@@ -28,7 +28,8 @@ class KernelFusion:
         see arXiv:2309.06180
     Seam: fusion
     Gives: less time for each layer, most for single tokens; the stream between layers is float32
-    Costs: nothing: the same products and the same rounding, in fewer calls
+    Costs: nothing: the same products and the same rounding, in fewer calls; a number that lies
+        between two codes may fall to the other one
     Avoid: nowhere; what cannot be fused runs as before, and `inspect plan` says why
     """
 
