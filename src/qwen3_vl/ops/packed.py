@@ -19,7 +19,8 @@ BLOCK = 128
 """Inputs are filled up with zeros to a multiple of this."""
 GROUP = 32
 """Inputs that share a scale."""
-_LINE = 64
+ALIGNMENT = 64
+"""Kernels read whole lines of so many bytes."""
 _AT_ONCE = 8 * ROWS
 """Outputs that are rounded together: so few that the work stays in the processor's cache."""
 _TOP_SCALE = 127
@@ -34,7 +35,7 @@ def panel_bytes(inputs: int, bits: Bits) -> int:
     """The bytes of a panel."""
     blocks = -(-inputs // BLOCK)
     codes = blocks * BLOCK * ROWS * bits // 8
-    return codes + (blocks * _LINE if bits == 4 else 0) + 4 * ROWS
+    return codes + (blocks * ALIGNMENT if bits == 4 else 0) + 4 * ROWS
 
 
 def empty(outputs: int, inputs: int, bits: Bits) -> Tensor:
@@ -64,7 +65,7 @@ def unpack(packed: Tensor, outputs: int, inputs: int, bits: Bits) -> Tensor:
         codes = body.reshape(len(packed), -1, ROWS, 4).transpose(1, 2)
         weight = (codes.reshape(-1, blocks * BLOCK).float() - _ZERO[8]) * row_scales
     else:
-        lines = body.reshape(len(packed), blocks, -1, _LINE)
+        lines = body.reshape(len(packed), blocks, -1, ALIGNMENT)
         nibbles = lines[:, :, :-1].reshape(len(packed), blocks, -1, ROWS, 4)
         codes = torch.stack((nibbles & 15, nibbles >> 4), dim=-2)  # [panel, block, line, row, 2, 4]
         codes = codes.permute(0, 3, 1, 2, 4, 5).reshape(-1, blocks * BLOCK)

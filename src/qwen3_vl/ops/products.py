@@ -15,8 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from qwen3_vl.errors import InputError
 from qwen3_vl.ops import native, rms_norm
-from qwen3_vl.ops.packed import Bits, unpack
+from qwen3_vl.ops.packed import ALIGNMENT, Bits, unpack
 
 Finish = Literal["store", "add", "gelu", "gate"]
 """What becomes of the results: `gate` is silu of the first matrix' times the second's."""
@@ -45,6 +46,10 @@ class Product:
     """Some packed matrices of the same input, whose results stand side by side."""
 
     def __init__(self, *matrices: Packed, finish: Finish = "store") -> None:
+        if any(one.data.data_ptr() % ALIGNMENT for one in matrices):
+            raise InputError(
+                f"packed weights must begin at a multiple of {ALIGNMENT} bytes; clone() them"
+            )
         self.matrices = matrices
         self.finish: Finish = finish
         kept = matrices[:1] if finish == "gate" else matrices

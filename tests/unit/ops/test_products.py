@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from qwen3_vl.errors import InputError
 from qwen3_vl.ops import native
 from qwen3_vl.ops.packed import GROUP, Bits, pack, unpack
 from qwen3_vl.ops.products import Finish, Norm, Packed, Product, meaning
@@ -102,6 +103,27 @@ def test_nothing_is_written_beside_the_result() -> None:
         assert (room[:GUARD] == 7).all()
         assert (room[-GUARD:] == 7).all()
         assert not (out == 7).any()
+
+
+def test_weights_that_lie_askew_are_refused() -> None:
+    one = matrix(16, 128, 4)
+    room = torch.empty(one.data.numel() + 1, dtype=torch.uint8)
+    askew = room[1:].view(one.data.shape).copy_(one.data)
+    with pytest.raises(InputError, match="must begin at a multiple of 64 bytes"):
+        Product(Packed(askew, 16, 128, 4))
+
+
+@pytest.mark.parametrize("threads", [2, 3, 7])
+@pytest.mark.parametrize("count", [1, 5, 40])
+def test_any_number_of_threads_gives_the_same(threads: int, count: int) -> None:
+    product, x = Product(matrix(200, 384, 4), matrix(50, 384, 8)), tokens(count, 384)
+    norm = Norm(torch.rand(384) + 0.5, 1e-6)
+    alone = product(x, norm)
+    torch.set_num_threads(threads)
+    try:
+        assert torch.equal(product(x, norm), alone)
+    finally:
+        torch.set_num_threads(1)
 
 
 @pytest.mark.parametrize("bits", [4, 8])

@@ -62,16 +62,16 @@ class _Angles:
     """The cosines and sines of a pass, as kernels read them; made once for all layers."""
 
     def __init__(self) -> None:
-        self._rotary: tuple[Tensor, Tensor] | None = None
-        self._turns = torch.empty(0)
+        self._latest: tuple[tuple[Tensor, Tensor], Tensor] | None = None
 
     def of(self, rotary: tuple[Tensor, Tensor]) -> Tensor:
         """[tokens, dim]: the cosines of half the dimensions, then the sines."""
-        if self._rotary is not rotary:
+        latest = self._latest  # looked at once: another thread may run another pass
+        if latest is None or latest[0] is not rotary:
             half = rotary[0].shape[-1] // 2
-            self._turns = torch.cat([x[:, :half].float() for x in rotary], dim=1)
-            self._rotary = rotary
-        return self._turns
+            latest = rotary, torch.cat([x[:, :half].float() for x in rotary], dim=1)
+            self._latest = latest
+        return latest[1]
 
 
 class _FusedLayer:

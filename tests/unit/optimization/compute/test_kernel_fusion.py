@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -120,3 +121,11 @@ def test_a_plan_tells_what_stays_apart(
     got = remarks(KernelFusion(), plan)
     assert len(got) == len(told)
     assert all(one.startswith(start) for one, start in zip(got, told, strict=True))
+
+
+def test_two_conversations_at_once_do_not_disturb_each_other(bench: Bench) -> None:
+    model = bench.load(WeightInt4(), KvInt8(), KernelFusion())
+    alone = bench.tokens(model, count=4)
+    with ThreadPoolExecutor(3) as threads:
+        together = list(threads.map(lambda _: bench.tokens(model, count=4), range(3)))
+    assert together == [alone] * 3
