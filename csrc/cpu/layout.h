@@ -32,8 +32,8 @@ constexpr int32_t int4_zero = 8, int8_zero = 128;
 
 // Activations in 8 bits, signed, in quads: four of one token, then those of the next token.
 //
-// Offsets are what the zero of int4 codes takes away: −8 · the sum of a group's activations, of
-// the first two of each quad in the lower 16 bits, of the others in the upper ones.
+// Offsets are what the zero of int4 codes takes away: −8 · the sum of a group's activations, kept
+// as the variant's sums want them.
 //
 // Up to eight tokens have scales for each group; more come in tiles, and have one for each token.
 struct Rounded {

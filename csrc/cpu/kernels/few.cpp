@@ -51,8 +51,8 @@ struct Int8 {
                           const int32_t* offsets, Rows* products) {
         WideSums sums[tokens];
         for (size_t token = 0; token < tokens; ++token) {
-            const int32_t both = static_cast<int16_t>(offsets[token]) + (offsets[token] >> 16);
-            sums[token] = start_wide(both * (int8_zero / int4_zero));
+            const int32_t offset = whole(offsets[token]);
+            sums[token] = start_wide(offset * (int8_zero / int4_zero));
         }
         for (size_t line = 0; line < lines; ++line, x += tokens) {
             ask_for(from + line * line_bytes);

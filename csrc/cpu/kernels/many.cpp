@@ -7,8 +7,6 @@
 namespace qwen3_vl::QWEN3_VL_VARIANT {
 namespace {
 
-int32_t whole(int32_t halves) { return static_cast<int16_t>(halves) + (halves >> 16); }
-
 // Codes of 8 bits.
 template <size_t tokens, size_t panels>
 void bytes(const Panel* weights, size_t quads, const int32_t* x, const int32_t* offsets,

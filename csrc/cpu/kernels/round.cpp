@@ -31,9 +31,7 @@ int32_t round_group(const float* x, size_t count, float inverse, int32_t* quads,
         upper += codes[i + 2] + codes[i + 3];
         memcpy(quads + i / quad * apart, codes + i, quad);
     }
-    const uint32_t halves = (static_cast<uint32_t>(-int4_zero * lower) & 0xffff) |
-                            static_cast<uint32_t>(-int4_zero * upper) << 16;
-    return static_cast<int32_t>(halves);
+    return offset_of(-int4_zero * lower, -int4_zero * upper);
 }
 
 size_t present(size_t inputs, size_t group) {

@@ -11,6 +11,14 @@ constexpr bool one_scale = false;
 constexpr size_t tile_tokens = 6, tile_panels = 1;
 constexpr int largest_against_bytes = 63;  // 2 · 255 · 63 fits 16 bits
 
+// An offset as it is kept: of the first two activations of each quad in the lower half, of the
+// others in the upper one, as sums of pairs are; and all of it.
+inline int32_t offset_of(int32_t lower, int32_t upper) {
+    return static_cast<int32_t>((static_cast<uint32_t>(lower) & 0xffff) |
+                                static_cast<uint32_t>(upper) << 16);
+}
+inline int32_t whole(int32_t offset) { return static_cast<int16_t>(offset) + (offset >> 16); }
+
 struct Sums {
     __m256i first, second;
 };

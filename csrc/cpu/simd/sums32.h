@@ -7,9 +7,12 @@ namespace {
 
 using Sums = WideSums;
 
-inline Sums start(int32_t offsets) {
-    return start_wide(static_cast<int16_t>(offsets) + (offsets >> 16));
-}
+// An offset as it is kept, of the first two activations of each quad and of the others; and all of
+// it.
+inline int32_t offset_of(int32_t lower, int32_t upper) { return lower + upper; }
+inline int32_t whole(int32_t offset) { return offset; }
+
+inline Sums start(int32_t offset) { return start_wide(offset); }
 
 inline void add_products(Sums& sums, const Quads& codes, int32_t quad) {
     add_wide(sums, codes, quad);
