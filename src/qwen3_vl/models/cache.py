@@ -6,6 +6,7 @@ Seams decide in which form they are stored, how attention is computed, and which
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -111,7 +112,7 @@ class DenseView:
         self._lines = lines
         self._lengths = list(lengths)
         self._attention = causal_attention(seams)
-        self._is_plain = seams.mixer is PLAIN.mixer and not seams.select
+        self._in_pages = attends_in_pages(seams)
 
     def pages(self, layer: int, heads: int, like: Tensor) -> PagedPass | None:
         """The way of the new tokens through the pages of a layer, to write and attend there.
@@ -119,11 +120,9 @@ class DenseView:
         `heads` is the number of query heads, and keys are `like` this tensor. None if keys do not
         lie in pages, or if a technique attends otherwise or wants to see queries.
         """
-        lines = self._lines[layer]
-        stores = [line.store for line in lines if isinstance(line.store, PagedStore)]
-        observed = any(line.observes for line in lines)
-        if not self._is_plain or observed or len(stores) < len(lines) or not fits(like.shape[-1]):
+        if not self._in_pages or not fits(like.shape[-1]):
             return None
+        stores = [cast(PagedStore, line.store) for line in self._lines[layer]]
         some = [
             store.extend(new, like) for store, new in zip(stores, self._lengths, strict=True) if new
         ]
@@ -151,6 +150,15 @@ class DenseView:
                 line.store.append(new_k, new_v)
 
 
+def attends_in_pages(seams: Seams) -> bool:
+    """Whether keys lie in pages, and no technique attends otherwise or wants to see queries."""
+    plain = seams.mixer is PLAIN.mixer and not seams.select
+    seen = any(one.observed for one in seams.retain)
+    return (
+        plain and not seen and isinstance(seams.kv_format and seams.kv_format.store(), PagedStore)
+    )
+
+
 def causal_attention(seams: Seams) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     """Attention within one sequence: the mixer, over what the `select` techniques let be seen."""
 
@@ -173,11 +181,6 @@ class _Line:
         self._retain = seams.retain
         self._observed = max((one.observed for one in seams.retain), default=0)
         self._queries: Tensor | None = None
-
-    @property
-    def observes(self) -> bool:
-        """Whether a technique wants to see queries."""
-        return self._observed > 0
 
     def append(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         if self._observed:

@@ -9,6 +9,7 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 
+from qwen3_vl.models.cache import attends_in_pages
 from qwen3_vl.models.packed import PackedLinear
 from qwen3_vl.models.positions import rotate
 from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
@@ -49,13 +50,14 @@ class KernelFusion:
         model = Qwen3VLForConditionalGeneration.skeleton(plan.config, plan.seams)
         layers = [cast(DecoderLayer, one) for one in model.model.language_model.layers]
         loose = [one for one in layers if _matrices(one) is None]
-        if not loose:
-            return ()
-        why = (
-            f"{len(loose)} of {len(layers)} layers run module by module: not all of their weights "
-            "are packed by weight_int4 or weight_int8 and without adapters"
-        )
-        return (why,)
+        if loose:
+            why = "not all of their weights are packed by weight_int4 or weight_int8 and without"
+            count = f"{len(loose)} of {len(layers)}"
+            return (f"{count} layers run module by module: {why} adapters",)
+        if not attends_in_pages(plan.seams):
+            why = "the cache is not kv_int8 or kv_bf16, or another technique decides about it"
+            return (f"attention runs in torch: {why}",)
+        return ()
 
 
 class _Angles:

@@ -12,6 +12,7 @@ import torch
 from qwen3_vl.models.cache import DenseCache
 from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
 from qwen3_vl.ops import products
+from qwen3_vl.optimization.attention.block_sparse_attention import BlockSparseAttention
 from qwen3_vl.optimization.compute.kernel_fusion import KernelFusion
 from qwen3_vl.optimization.kv_cache.kv_bf16 import KvBf16
 from qwen3_vl.optimization.kv_cache.kv_int8 import KvInt8
@@ -106,7 +107,9 @@ def test_a_bfloat16_model_gets_bfloat16_back(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("steps", "told"),
     [
-        ((WeightInt4(),), ()),
+        ((WeightInt4(), KvInt8()), ()),
+        ((WeightInt4(),), ("attention runs in torch: the cache is not kv_int8 or kv_bf16",)),
+        ((WeightInt4(), KvInt8(), BlockSparseAttention()), ("attention runs in torch",)),
         ((), ("4 of 4 layers run module by module",)),
         (
             (WeightInt4(modules=r"language_model\.layers\.1\."),),
