@@ -121,7 +121,7 @@ class _Steps:
     def run(
         self, x: Tensor, rotary: tuple[Tensor, Tensor], angles: _Angles, view: CacheView
     ) -> Tensor:
-        stream = x.float().clone() if x.dtype == torch.float32 else x.float()
+        stream = x.to(torch.float32, copy=True)
         bias = self._bias if len(self._bias) else None
         qkv = self._into(stream, self._before_attention, bias).view(len(x), -1, self._dim)
         self._out(self._attend(qkv, x.dtype, rotary, angles, view), bias=self._out_bias, out=stream)

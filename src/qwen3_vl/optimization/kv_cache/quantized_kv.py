@@ -21,8 +21,9 @@ class QuantizedKV:
     Paper: KIVI, arXiv:2402.02750, of which the recent window is taken; scales are per token
     Seam: kv_format
     Gives: 0.28 (8 bits) or 0.16 (4 bits) of the bytes of a float32 cache, at groups of 32
-    Costs: rounding errors; until a fused kernel serves it, every step restores the whole cache
-    Avoid: for short contexts, where the cache is small beside the weights
+    Costs: rounding errors; every step restores the whole cache
+    Avoid: for short contexts, where the cache is small beside the weights; for 8 bits on a CPU,
+        where kernels read the codes of kv_int8 as they are
     """
 
     guarantee: ClassVar[Guarantee] = Neutral({"residual": 1_000_000})

@@ -63,8 +63,6 @@ def test_layers_are_seven_products_in_four_calls(
 
 def test_a_layer_leaves_what_came_in_as_it_was(bench: Bench) -> None:
     model = bench.load(WeightInt4(), KernelFusion())
-    seen: list[torch.Tensor] = []
-    copies: list[torch.Tensor] = []
     cache = DenseCache(model.config.text_config, 1, model.seams)
     ids = torch.tensor([[1, 2, 3, 4]])
     out = model(ids, past_key_values=cache, output_hidden_states=True)
