@@ -10,10 +10,11 @@
 namespace qwen3_vl {
 namespace {
 
-constexpr size_t most_rows = 8;
+constexpr size_t few = 8;  // tokens that need no more than their keys and values to come fast
 
 // Queries of one sequence that share a key head.
 struct Tile {
+    Attend* kernel;
     const Stretch* stretch;
     size_t token, tokens;  // within the stretch
     size_t key_head;
@@ -65,42 +66,45 @@ void attend(const Kernels& kernels, Pool& pool, const Pass& pass, bool causal, c
     const std::lock_guard<std::mutex> turn(pool.turn());
     const PageShape& shape = pass.shape;
     const size_t heads = pass.heads, group = heads / shape.heads, dim = shape.dim;
-    const size_t together = std::max<size_t>(1, kernels.tile_tokens / group);
     std::vector<Tile> tiles;
+    size_t rows = group;
     for (size_t i = 0; i < pass.count; ++i) {
         const Stretch& one = pass.stretches[i];
+        const bool many = one.count > few && shape.format == KeyFormat::int8;
+        const size_t room = kernels.tile_tokens * (many ? attend_tiles : 1);
+        const size_t together = std::max<size_t>(1, room / group);
+        rows = std::max(rows, room);
         for (size_t token = 0; token < one.count; token += together) {
             const size_t tokens = std::min(together, one.count - token);
             for (size_t head = 0; head < shape.heads; ++head) {
-                tiles.push_back({&one, token, tokens, head});
+                tiles.push_back(
+                    {many ? kernels.attend_many : kernels.attend, &one, token, tokens, head});
             }
         }
     }
     std::atomic<size_t> next{0};
     pool.run([&](int) {
-        alignas(line_bytes) float queries[most_rows * most_dim], results[most_rows * most_dim];
-        size_t seen[most_rows];
-        float sums[most_rows];
+        std::vector<float> queries(rows * dim), results(rows * dim), sums(rows);
+        std::vector<size_t> seen(rows);
         // From the end: what sees most comes first, so that no thread is left with it.
         for (size_t at; (at = next.fetch_add(1, std::memory_order_relaxed)) < tiles.size();) {
             const Tile& tile = tiles[tiles.size() - 1 - at];
             const Stretch& stretch = *tile.stretch;
             const Attention all = {shape, stretch.pages, pass.page_stride, stretch.table};
-            const size_t first = stretch.first + tile.token, rows = tile.tokens * group;
+            const size_t first = stretch.first + tile.token;
+            const auto place = [&](size_t token) {
+                return (first + token) * heads + tile.key_head * group;
+            };
             for (size_t token = 0; token < tile.tokens; ++token) {
-                const size_t head = (first + token) * heads + tile.key_head * group;
-                std::memcpy(queries + token * group * dim, q + head * dim,
-                            group * dim * sizeof(float));
+                std::copy_n(q + place(token) * dim, group * dim, &queries[token * group * dim]);
                 const size_t new_ones = causal ? tile.token + token + 1 : stretch.count;
-                std::fill_n(seen + token * group, group, stretch.held + new_ones);
+                std::fill_n(&seen[token * group], group, stretch.held + new_ones);
             }
-            kernels.attend(all, tile.key_head, queries, rows, seen, results,
-                           log_sums ? sums : nullptr);
+            tile.kernel(all, tile.key_head, queries.data(), tile.tokens * group, seen.data(),
+                        results.data(), log_sums ? sums.data() : nullptr);
             for (size_t token = 0; token < tile.tokens; ++token) {
-                const size_t head = (first + token) * heads + tile.key_head * group;
-                std::memcpy(out + head * dim, results + token * group * dim,
-                            group * dim * sizeof(float));
-                if (log_sums) std::copy_n(sums + token * group, group, log_sums + head);
+                std::copy_n(&results[token * group * dim], group * dim, out + place(token) * dim);
+                if (log_sums) std::copy_n(&sums[token * group], group, log_sums + place(token));
             }
         }
     });

@@ -50,7 +50,9 @@ using TurnHead = void(const float* x, const float* norm, float eps, const float*
 using WritePage = void(const PageShape& shape, const float* key, const float* value, uint8_t* page,
                        size_t head, size_t token);
 
-// Attends with one to eight queries that share a key head.
+// Attends with some queries that share a key head: up to eight, or over pages in 8 bits so many
+// tiles of them; then `q` and `out` have room for whole tiles.
+constexpr size_t attend_tiles = 8;
 using Attend = void(const Attention& all, size_t head, const float* q, size_t rows,
                     const size_t* seen, float* out, float* log_sums);
 
@@ -71,7 +73,7 @@ struct Kernels {
     WriteBlock* finish;
     TurnHead* turn_head;
     WritePage* write_page;
-    Attend* attend;
+    Attend *attend, *attend_many;
     Rounds *product_rounds, *float_rounds;
     ReadThrough* read_through;
     size_t tile_tokens, tile_panels;  // what fits the registers when many tokens meet a few panels

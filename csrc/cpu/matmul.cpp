@@ -59,6 +59,7 @@ class Multiplication {
         x_.scales = room_.take<float>(is_few_ ? tokens * groups() : tokens);
         normal_ = room_.take<float>(product.norm.weight ? threads() * normal_room() : 0);
         unpacked_ = room_.take<uint8_t>(is_few_ ? 0 : threads() * most_panels * panel_room());
+        results_ = room_.take<float>(threads() * results_room);
     }
 
     size_t bytes(const void* scratch) const {
@@ -69,7 +70,7 @@ class Multiplication {
         pool_.run([this](int thread) { round(static_cast<size_t>(thread)); });
         pool_.run([this](int thread) {
             if (is_few_) {
-                multiply_few();
+                multiply_few(static_cast<size_t>(thread));
             } else {
                 multiply_many(static_cast<size_t>(thread));
             }
@@ -77,9 +78,11 @@ class Multiplication {
     }
 
    private:
-    static constexpr size_t most_panels = 2;  // that are multiplied at once
+    static constexpr size_t most_panels = 16;  // that tokens meet together
     static constexpr size_t most_tokens = 8;
-    static constexpr size_t stretches = 8;  // of the weights, for each thread
+    static constexpr size_t results_room = most_tokens * most_panels * panel_rows;
+    static constexpr size_t stretches = 8;            // of the weights, for each thread
+    static constexpr size_t near_bytes = 256 * 1024;  // of weights: they share the cache of a core
 
     static size_t panels_of(const Matrix& matrix) {
         return rounded_up(matrix.rows, panel_rows) / panel_rows;
@@ -162,8 +165,8 @@ class Multiplication {
 
     // Each thread takes the next stretch of the weights that nobody has: a neighbour on the machine
     // may slow one of them.
-    void multiply_few() {
-        alignas(line_bytes) float block[most_tokens * most_panels * panel_rows];
+    void multiply_few(size_t thread) {
+        float* const block = results_ + thread * results_room;
         const size_t stretch = std::max<size_t>(1, units() / (stretches * threads()));
         for (size_t unit = 0, end = 0;; ++unit) {
             if (unit == end) {
@@ -185,13 +188,16 @@ class Multiplication {
 
     // Each thread takes the next panels that nobody has; all tokens meet them while they are near.
     void multiply_many(size_t thread) {
-        alignas(line_bytes) float block[most_tokens * most_panels * panel_rows];
         const size_t quads = blocks_ * block_inputs / quad;
         uint8_t* const room = unpacked_ + thread * most_panels * panel_room();
-        for (size_t unit; (unit = next_.fetch_add(1, std::memory_order_relaxed)) < units();) {
+        float* const block = results_ + thread * results_room;
+        for (size_t unit; (unit = next_.fetch_add(span(), std::memory_order_relaxed)) < units();) {
             Place found[most_panels];
             Panel panels[most_panels];
-            const size_t count = places(unit, found);
+            size_t count = 0;
+            for (size_t end = std::min(unit + span(), units()); unit < end; ++unit) {
+                count += places(unit, found + count);
+            }
             for (size_t i = 0; i < count; ++i) {
                 panels[i] =
                     found[i].format == Format::int4
@@ -214,6 +220,14 @@ class Multiplication {
         }
     }
 
+    // How many units of many tokens a thread takes at once: as many as stay near while a tile of
+    // tokens meets them, but not so many that other threads would wait for it at the end.
+    size_t span() const {
+        const size_t near = near_bytes / (unit_panels() * panel_room());
+        const size_t fair = units() / (stretches * threads());
+        return std::max<size_t>(1, std::min({near, fair, most_panels / unit_panels()}));
+    }
+
     // How many of these panels a kernel takes at once: they must be unpacked alike.
     size_t together(const Panel* panels, size_t count) const {
         const bool alike = count > 1 && !panels[0].scales == !panels[1].scales;
@@ -222,9 +236,9 @@ class Multiplication {
 
     void write(const float* block, const Place* places, size_t count, size_t token,
                size_t tokens) const {
-        const size_t width = count * panel_rows;
+        const size_t width = count * panel_rows, step = gated_ ? 2 : 1;
         float* const out = product_.out + token * columns_;
-        for (size_t i = 0; i < (gated_ ? 1 : count); ++i) {
+        for (size_t i = 0; i < count; i += step) {
             const float* bias = product_.bias ? product_.bias + places[i].column : nullptr;
             kernels_.finish(product_.finish, block + i * panel_rows, tokens, width, bias,
                             out + places[i].column, columns_, places[i].count);
@@ -243,6 +257,7 @@ class Multiplication {
     Rounded x_;
     float* normal_;
     uint8_t* unpacked_;
+    float* results_;
     std::atomic<size_t> next_{0};
 };
 

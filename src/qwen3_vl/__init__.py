@@ -1,7 +1,8 @@
 """Run Qwen3-VL on the hardware you own.
 
-Importing this package loads nothing: each name is fetched when it is used. It changes one thing:
-at the end of `sys.meta_path` stands a finder that answers for import paths of older layouts alone.
+Importing this package loads nothing: each name is fetched when it is used. It changes two things:
+at the end of `sys.meta_path` stands a finder that answers for import paths of older layouts alone,
+and torch's threads, if torch is not there yet, spin for less long.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from qwen3_vl.compat import install
+from qwen3_vl.openmp import shorten_spin
 
 if TYPE_CHECKING:
     from qwen3_vl.api import Qwen3VLInference
@@ -44,6 +46,7 @@ __all__ = [
 ]
 
 install(__name__)
+shorten_spin()
 
 
 def __getattr__(name: str) -> Any:

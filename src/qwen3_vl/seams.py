@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from qwen3_vl.ops.attention import attention
@@ -162,11 +163,39 @@ class LayerRunner(Protocol):
         ...
 
 
+class PatchAttention(Protocol):
+    """Attends to the patches of the same frame."""
+
+    def attend(self, qkv: Tensor, dtype: torch.dtype) -> Tensor:
+        """What patches see [patches, hidden], by their projections [patches, 3 · hidden]."""
+        ...
+
+
+class FrameFormat(Protocol):
+    """Keeps keys and values while the patches of some frames attend to each other."""
+
+    def begin(self, lengths: Sequence[int], heads: int, dim: int) -> PagedPass:
+        """A way for the patches of frames of these lengths, through one block after the other."""
+        ...
+
+
+class BlockRunner(Protocol):
+    """Runs one block of the vision tower."""
+
+    def __call__(self, x: Tensor, frames: PatchAttention) -> Tensor:
+        """What leaves the block when `x` [patches, hidden] comes in, which stays as it is."""
+        ...
+
+
 class Fusion(Protocol):
-    """Says how decoder layers run."""
+    """Says how decoder layers and the blocks of the vision tower run; weights may come later."""
 
     def runners(self, layers: Sequence[nn.Module]) -> Sequence[LayerRunner]:
-        """One for each layer; weights may not be there yet."""
+        """One for each decoder layer."""
+        ...
+
+    def block_runners(self, blocks: Sequence[nn.Module]) -> Sequence[BlockRunner]:
+        """One for each block of the tower."""
         ...
 
 
@@ -221,8 +250,11 @@ class Seams:
     depth: Depth | None = seam(
         Law.EXCLUSIVE, "which layers run? None: all of them, for every token", None
     )
+    frames: FrameFormat | None = seam(
+        Law.EXCLUSIVE, "how do a frame's patches attend? None: as the mixer computes it", None
+    )
     fusion: Fusion | None = seam(
-        Law.EXCLUSIVE, "how does a decoder layer run? None: module by module", None
+        Law.EXCLUSIVE, "how does a layer or a block run? None: module by module", None
     )
     linear: tuple[LinearRule, ...] = seam(
         Law.PER_MODULE, "in which format are the weights of this module?", ()

@@ -90,7 +90,7 @@ def tiny_config() -> Qwen3VLConfig:
         ),
         vision_config=VisionConfig(
             depth=4,
-            hidden_size=32,
+            hidden_size=64,
             intermediate_size=48,
             num_heads=2,
             patch_size=4,

@@ -1,61 +1,12 @@
-// Attention of a few queries that share a key head, over the pages of their sequence.
-//
-// One way through the pages, a few at a time: the softmax goes along with the largest score so far,
-// and what was added up before shrinks when a larger one comes. Products of queries and keys are
-// those of int8 weights; values are added up in float32.
+// Attention of a few queries that share a key head, over the pages of their sequence: as fast as
+// the pages come from memory. Values are added up in float32.
 #include "../kernels.h"
-#include "../pages.h"
-#include "../simd/exponential.h"
-#include "../simd/simd.h"
-
-#include <math.h>
+#include "scores.h"
 
 namespace qwen3_vl::QWEN3_VL_VARIANT {
 namespace {
 
-constexpr size_t some_pages = 4;  // between two looks at the largest score
-constexpr size_t some_tokens = some_pages * page_tokens;
-constexpr float unseen = -1e30f;  // finite: differences of infinities are no numbers
-
-using Scores = float[some_tokens];
-
-// Products of rounded queries with the keys of a page in 8 bits.
-template <size_t rows>
-void score_int8(const uint8_t* keys, size_t dim, const Rounded& q, Scores* scores, size_t place) {
-    const float* key_scales = reinterpret_cast<const float*>(keys + page_tokens * dim);
-    for (size_t first = 0; first < page_panels; first += tile_panels) {
-        WideSums sums[rows][tile_panels];
-        for (size_t row = 0; row < rows; ++row) {
-            for (WideSums& one : sums[row]) one = start_wide(q.offsets[row]);
-        }
-        const uint8_t* line = keys + first * panel_rows * dim;
-        const int32_t* quads = q.quads;
-        for (size_t at = 0; at < dim / quad; ++at, line += line_bytes, quads += rows) {
-            Quads codes[tile_panels];
-            for (size_t panel = 0; panel < tile_panels; ++panel) {
-                codes[panel] = load_quads(line + panel * panel_rows * dim);
-            }
-            for (size_t row = 0; row < rows; ++row) {
-                for (size_t panel = 0; panel < tile_panels; ++panel) {
-                    add_wide(sums[row][panel], codes[panel], quads[row]);
-                }
-            }
-        }
-        for (size_t row = 0; row < rows; ++row) {
-            const Vec scale = broadcast(q.scales[row]);
-            for (size_t panel = 0; panel < tile_panels; ++panel) {
-                const Rows products = to_rows(sums[row][panel]);
-                for (size_t part = 0; part < Rows::parts; ++part) {
-                    const size_t token = (first + panel) * panel_rows + part * Vec::lanes;
-                    store(scores[row] + place + token,
-                          products.part[part] * scale * load(key_scales + token));
-                }
-            }
-        }
-    }
-}
-
-// The same in bfloat16: each line holds two dimensions of 16 keys.
+// Products of queries with the keys of a page in bfloat16: each line holds two dimensions of 16.
 template <size_t rows>
 void score_bf16(const uint8_t* keys, size_t dim, const float* q, Scores* scores, size_t place) {
     for (size_t panel = 0; panel < page_panels; ++panel) {
@@ -79,30 +30,6 @@ void score_bf16(const uint8_t* keys, size_t dim, const float* q, Scores* scores,
         }
     }
 }
-
-// How far a row has come.
-struct Softmax {
-    float largest = unseen, total = 0;
-
-    // Turns `count` scores, of which the first are seen, into weights; gives by how much what was
-    // added up before shrinks.
-    float weigh(float* scores, size_t seen, size_t count) {
-        for (size_t token = seen; token < count; ++token) scores[token] = unseen;
-        Vec most = broadcast(largest);
-        for (size_t at = 0; at < count; at += Vec::lanes) most = maximum(most, load(scores + at));
-        const float before = largest;
-        largest = largest_of(most);
-        for (size_t at = 0; at < count; at += Vec::lanes) {
-            store(scores + at, exponential(load(scores + at) - broadcast(largest)));
-        }
-        for (size_t token = seen; token < count; ++token) scores[token] = 0;
-        Vec sums = broadcast(0);
-        for (size_t at = 0; at < count; at += Vec::lanes) sums = sums + load(scores + at);
-        const float shrink = before == largest ? 1 : expf(before - largest);
-        total = total * shrink + sum(sums);
-        return shrink;
-    }
-};
 
 template <size_t rows, typename T>
 void add_values(const T* values, size_t dim, size_t tokens, const Scores* weights, size_t place,
@@ -128,25 +55,6 @@ void scale_weights(const float* scales, Scores* weights, size_t place) {
             float* const to = weights[row] + place + at;
             store(to, load(to) * scale);
         }
-    }
-}
-
-// Queries rounded as activations are, with what the zero of the keys' codes takes from each.
-template <size_t rows>
-void round_queries(const float* q, size_t dim, const Rounded& out) {
-    for (size_t row = 0; row < rows; ++row, q += dim) {
-        Vec most = broadcast(0);
-        for (size_t i = 0; i < dim; i += Vec::lanes) most = maximum(most, absolute(load(q + i)));
-        const float reach = largest_of(most);
-        const Vec inverse = broadcast(reach > 0 ? largest_against_bytes / reach : 0);
-        int8_t codes[most_dim];
-        for (size_t i = 0; i < dim; i += Vec::lanes) store(codes + i, load(q + i) * inverse);
-        int32_t total = 0;
-        for (size_t i = 0; i < dim; ++i) total += codes[i];
-        for (size_t i = 0; i < dim; i += quad)
-            memcpy(out.quads + i / quad * rows + row, codes + i, quad);
-        out.offsets[row] = -int8_zero * total;
-        out.scales[row] = reach / largest_against_bytes;
     }
 }
 
@@ -182,7 +90,12 @@ void attend_rows(const Attention& all, size_t head, const float* q, const size_t
         }
         for (size_t row = 0; row < rows; ++row) {
             const size_t sees = seen[row] > first ? smaller(seen[row] - first, here) : 0;
-            const float shrink = softmax[row].weigh(scores[row], sees, pages * page_tokens);
+            const auto keep = [to = scores[row]](size_t at, Vec weights) {
+                store(to + at, weights);
+            };
+            const float factor = Softmax::bits * (is_int8 ? scales[row] : 1);
+            const float shrink =
+                softmax[row].weigh(scores[row], sees, pages * page_tokens, factor, keep);
             if (shrink == 1) continue;
             for (size_t at = row * dim; at < (row + 1) * dim; at += Vec::lanes) {
                 store(out + at, load(out + at) * broadcast(shrink));
@@ -206,7 +119,7 @@ void attend_rows(const Attention& all, size_t head, const float* q, const size_t
     for (size_t row = 0; row < rows; ++row, out += dim) {
         const Vec share = broadcast(1 / softmax[row].total);
         for (size_t at = 0; at < dim; at += Vec::lanes) store(out + at, load(out + at) * share);
-        if (log_sums) log_sums[row] = softmax[row].largest + logf(softmax[row].total);
+        if (log_sums) log_sums[row] = softmax[row].log_sum();
     }
 }
 

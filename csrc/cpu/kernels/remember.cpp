@@ -41,8 +41,12 @@ void write_int8(const PageShape& shape, const float* key, const float* value, ui
     int8_t codes[most_dim];
     reinterpret_cast<float*>(keys + page_tokens * dim)[token] = round_all(key, dim, codes);
     uint8_t* to = key_row<int8_t>(shape, keys, token);
+    constexpr uint32_t zeros = int8_zero * 0x01010101u;
     for (size_t i = 0; i < dim; i += quad, to += line_bytes) {
-        for (size_t k = 0; k < quad; ++k) to[k] = static_cast<uint8_t>(codes[i + k] + int8_zero);
+        uint32_t four;
+        memcpy(&four, codes + i, quad);
+        four ^= zeros;  // as adding it to each
+        memcpy(to, &four, quad);
     }
     int8_t* const row = reinterpret_cast<int8_t*>(values) + token * dim;
     reinterpret_cast<float*>(values + page_tokens * dim)[token] = round_all(value, dim, row);

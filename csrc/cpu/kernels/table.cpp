@@ -16,29 +16,15 @@ Many many;
 WriteBlock finish;
 TurnHead turn_head;
 WritePage write_page;
-Attend attend;
+Attend attend, attend_many;
 Rounds product_rounds, float_rounds;
 ReadThrough read_through;
 
 extern const Kernels kernels;
-const Kernels kernels = {rms_norm,
-                         rms_norm,
-                         layer_norm,
-                         round_groups,
-                         round_token,
-                         int4_few,
-                         int8_few,
-                         unpack_int4,
-                         many,
-                         finish,
-                         turn_head,
-                         write_page,
-                         attend,
-                         product_rounds,
-                         float_rounds,
-                         read_through,
-                         tile_tokens,
-                         tile_panels,
-                         largest_against_bytes};
+const Kernels kernels = {rms_norm,     rms_norm,    layer_norm,     round_groups,
+                         round_token,  int4_few,    int8_few,       unpack_int4,
+                         many,         finish,      turn_head,      write_page,
+                         attend,       attend_many, product_rounds, float_rounds,
+                         read_through, tile_tokens, tile_panels,    largest_against_bytes};
 
 }  // namespace qwen3_vl::QWEN3_VL_VARIANT

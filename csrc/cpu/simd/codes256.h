@@ -39,5 +39,17 @@ inline Rows to_rows(const WideSums& sums) {
     return {{{_mm256_cvtepi32_ps(sums.first)}, {_mm256_cvtepi32_ps(sums.second)}}};
 }
 
+// Two rows of sixteen small numbers as a line of pairs: 16 bits of the first row, 16 of the second.
+inline void pair_up(const int8_t* first, const int8_t* second, int16_t* line) {
+    const auto wide = [](const int8_t* row) {
+        return _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(row)));
+    };
+    for (size_t side = 0; side < 2; ++side, first += 8, second += 8, line += 16) {
+        const __m256i lower = _mm256_and_si256(wide(first), _mm256_set1_epi32(0xffff));
+        const __m256i upper = _mm256_slli_epi32(wide(second), 16);
+        _mm256_store_si256(reinterpret_cast<__m256i*>(line), _mm256_or_si256(lower, upper));
+    }
+}
+
 }  // namespace
 }  // namespace qwen3_vl::QWEN3_VL_VARIANT

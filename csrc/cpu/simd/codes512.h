@@ -30,5 +30,14 @@ inline WideSums start_wide(int32_t offset) { return {_mm512_set1_epi32(offset)};
 
 inline Rows to_rows(const WideSums& sums) { return {{{_mm512_cvtepi32_ps(sums.all)}}}; }
 
+// Two rows of sixteen small numbers as a line of pairs: 16 bits of the first row, 16 of the second.
+inline void pair_up(const int8_t* first, const int8_t* second, int16_t* line) {
+    const auto wide = [](const int8_t* row) {
+        return _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(row)));
+    };
+    const __m512i lower = _mm512_and_si512(wide(first), _mm512_set1_epi32(0xffff));
+    _mm512_store_si512(line, _mm512_or_si512(lower, _mm512_slli_epi32(wide(second), 16)));
+}
+
 }  // namespace
 }  // namespace qwen3_vl::QWEN3_VL_VARIANT

@@ -19,7 +19,19 @@ inline Vec exponential(Vec x) {
     Vec sum = broadcast(0);
     for (const float factor : factors) sum = multiply_add(sum, rest, broadcast(factor));
     sum = multiply_add(sum, rest * rest, rest + broadcast(1));
-    return sum * power_of_two(halvings);
+    return times_power_of_two(sum, halvings);
+}
+
+// 2 to the power of each lane, which is at most 127, within two parts in ten million; of less than
+// −127, zero.
+inline Vec exponential2(Vec x) {
+    x = maximum(x, broadcast(-127));
+    const Vec whole = nearest(x), rest = x - whole;
+    // Minimax on |r| ≤ 1/2.
+    constexpr float factors[] = {9.67554e-3f, 5.550713e-2f, 2.402212e-1f, 6.9314697e-1f, 1.0f};
+    Vec sum = broadcast(1.32765e-3f);
+    for (const float factor : factors) sum = multiply_add(sum, rest, broadcast(factor));
+    return times_power_of_two(sum, whole);
 }
 
 // x / (1 + e^−x)

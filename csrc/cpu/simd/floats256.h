@@ -25,10 +25,10 @@ inline Vec absolute(Vec a) { return {_mm256_andnot_ps(_mm256_set1_ps(-0.0f), a.v
 inline Vec nearest(Vec a) {
     return {_mm256_round_ps(a.value, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
 }
-inline Vec power_of_two(Vec exponent) {
+inline Vec times_power_of_two(Vec v, Vec exponent) {
     const __m256i biased =
         _mm256_add_epi32(_mm256_cvtps_epi32(exponent.value), _mm256_set1_epi32(127));
-    return {_mm256_castsi256_ps(_mm256_slli_epi32(biased, 23))};
+    return {_mm256_mul_ps(v.value, _mm256_castsi256_ps(_mm256_slli_epi32(biased, 23)))};
 }
 inline Vec multiply_add(Vec a, Vec b, Vec c) {
     return {_mm256_fmadd_ps(a.value, b.value, c.value)};
@@ -81,12 +81,19 @@ inline float largest_of(Vec v) {
 
 inline void store(float* to, Vec v) { _mm256_storeu_ps(to, v.value); }
 
-// As the nearest integers; they fit 8 bits.
+// As the nearest integers; they fit.
 inline void store(int8_t* to, Vec v) {
     const __m256i wide = _mm256_cvtps_epi32(v.value);
     const __m128i halves =
         _mm_packs_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1));
     _mm_storel_epi64(reinterpret_cast<__m128i*>(to), _mm_packs_epi16(halves, halves));
+}
+
+inline void store(int16_t* to, Vec v) {
+    const __m256i wide = _mm256_cvtps_epi32(v.value);
+    const __m128i numbers =
+        _mm_packs_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), numbers);
 }
 
 inline void store(BFloat16* to, Vec v) {

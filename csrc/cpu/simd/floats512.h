@@ -26,10 +26,9 @@ inline Vec absolute(Vec a) { return {_mm512_abs_ps(a.value)}; }
 inline Vec nearest(Vec a) {
     return {_mm512_roundscale_ps(a.value, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
 }
-inline Vec power_of_two(Vec exponent) {
-    const __m512i biased =
-        _mm512_add_epi32(_mm512_cvtps_epi32(exponent.value), _mm512_set1_epi32(127));
-    return {_mm512_castsi512_ps(_mm512_slli_epi32(biased, 23))};
+// v · 2^exponent, of a whole number between −127, where it may give zero, and 127.
+inline Vec times_power_of_two(Vec v, Vec exponent) {
+    return {_mm512_scalef_ps(v.value, exponent.value)};
 }
 inline Vec multiply_add(Vec a, Vec b, Vec c) {
     return {_mm512_fmadd_ps(a.value, b.value, c.value)};
@@ -70,10 +69,15 @@ inline float largest_of(Vec v) { return _mm512_reduce_max_ps(v.value); }
 
 inline void store(float* to, Vec v) { _mm512_storeu_ps(to, v.value); }
 
-// As the nearest integers; they fit 8 bits.
+// As the nearest integers; they fit.
 inline void store(int8_t* to, Vec v) {
     const __m128i bytes = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v.value));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to), bytes);
+}
+
+inline void store(int16_t* to, Vec v) {
+    const __m256i numbers = _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(v.value));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), numbers);
 }
 
 inline void store(BFloat16* to, Vec v) {

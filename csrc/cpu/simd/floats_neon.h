@@ -24,9 +24,9 @@ inline Vec maximum(Vec a, Vec b) { return {vmaxq_f32(a.value, b.value)}; }
 inline Vec minimum(Vec a, Vec b) { return {vminq_f32(a.value, b.value)}; }
 inline Vec absolute(Vec a) { return {vabsq_f32(a.value)}; }
 inline Vec nearest(Vec a) { return {vrndnq_f32(a.value)}; }
-inline Vec power_of_two(Vec exponent) {
+inline Vec times_power_of_two(Vec v, Vec exponent) {
     const int32x4_t biased = vaddq_s32(vcvtnq_s32_f32(exponent.value), vdupq_n_s32(127));
-    return {vreinterpretq_f32_s32(vshlq_n_s32(biased, 23))};
+    return {vmulq_f32(v.value, vreinterpretq_f32_s32(vshlq_n_s32(biased, 23)))};
 }
 inline Vec multiply_add(Vec a, Vec b, Vec c) { return {vfmaq_f32(c.value, a.value, b.value)}; }
 
@@ -65,13 +65,15 @@ inline float largest_of(Vec v) { return vmaxvq_f32(v.value); }
 
 inline void store(float* to, Vec v) { vst1q_f32(to, v.value); }
 
-// As the nearest integers; they fit 8 bits.
+// As the nearest integers; they fit.
 inline void store(int8_t* to, Vec v) {
     const int16x4_t halves = vmovn_s32(vcvtnq_s32_f32(v.value));
     const int8x8_t bytes = vmovn_s16(vcombine_s16(halves, halves));
     const int32_t four = vget_lane_s32(vreinterpret_s32_s8(bytes), 0);
     memcpy(to, &four, sizeof four);
 }
+
+inline void store(int16_t* to, Vec v) { vst1_s16(to, vmovn_s32(vcvtnq_s32_f32(v.value))); }
 
 inline void store(BFloat16* to, Vec v) {
     const uint32x4_t bits = vreinterpretq_u32_f32(round_to_bfloat16(v).value);

@@ -38,8 +38,9 @@ inline Vec maximum(Vec a, Vec b) { return {a.value > b.value ? a.value : b.value
 inline Vec minimum(Vec a, Vec b) { return {a.value < b.value ? a.value : b.value}; }
 inline Vec absolute(Vec a) { return {fabsf(a.value)}; }
 inline Vec nearest(Vec a) { return {rintf(a.value)}; }
-inline Vec power_of_two(Vec exponent) {
-    return {float_of(static_cast<uint32_t>(static_cast<int32_t>(exponent.value) + 127) << 23)};
+inline Vec times_power_of_two(Vec v, Vec exponent) {
+    const auto biased = static_cast<uint32_t>(static_cast<int32_t>(exponent.value) + 127);
+    return {v.value * float_of(biased << 23)};
 }
 inline Vec multiply_add(Vec a, Vec b, Vec c) { return {a.value * b.value + c.value}; }
 
@@ -66,8 +67,9 @@ inline void load_pairs(const void* from, Vec& first, Vec& second) {
 inline float largest_of(Vec v) { return v.value; }
 
 inline void store(float* to, Vec v) { *to = v.value; }
-// As the nearest integer; it fits 8 bits.
+// As the nearest integer; it fits.
 inline void store(int8_t* to, Vec v) { *to = static_cast<int8_t>(lrintf(v.value)); }
+inline void store(int16_t* to, Vec v) { *to = static_cast<int16_t>(lrintf(v.value)); }
 inline void store(BFloat16* to, Vec v) {
     to->bits = static_cast<uint16_t>(bits_of(round_to_bfloat16(v).value) >> 16);
 }

@@ -64,6 +64,13 @@ inline void add_wide(WideSums& sums, const Quads& codes, int32_t quad) {
                                    _mm256_madd_epi16(_mm256_maddubs_epi16(codes.second, x), ones));
 }
 
+// Of 16-bit numbers, two a lane.
+inline void add_pairs(WideSums& sums, const Quads& pairs, int32_t pair) {
+    const __m256i x = _mm256_set1_epi32(pair);
+    sums.first = _mm256_add_epi32(sums.first, _mm256_madd_epi16(pairs.first, x));
+    sums.second = _mm256_add_epi32(sums.second, _mm256_madd_epi16(pairs.second, x));
+}
+
 inline void add_scaled(WideSums& totals, const Sums& sums, const Scales& scales) {
     totals.first = _mm256_add_epi32(totals.first, _mm256_madd_epi16(sums.first, scales.first));
     totals.second = _mm256_add_epi32(totals.second, _mm256_madd_epi16(sums.second, scales.second));

@@ -16,6 +16,13 @@ inline void add_wide(WideSums& sums, const Quads& codes, int32_t quad) {
     sums.second = _mm256_dpbusd_avx_epi32(sums.second, codes.second, x);
 }
 
+// Of 16-bit numbers, two a lane.
+inline void add_pairs(WideSums& sums, const Quads& pairs, int32_t pair) {
+    const __m256i x = _mm256_set1_epi32(pair);
+    sums.first = _mm256_dpwssd_avx_epi32(sums.first, pairs.first, x);
+    sums.second = _mm256_dpwssd_avx_epi32(sums.second, pairs.second, x);
+}
+
 struct Scales {
     __m256 first, second;
 };

@@ -46,6 +46,12 @@ inline void add_wide(WideSums& sums, const Quads& codes, int32_t quad) {
     sums.all = _mm512_add_epi32(sums.all, _mm512_madd_epi16(products, _mm512_set1_epi16(1)));
 }
 
+// Of 16-bit numbers, two a lane.
+inline void add_pairs(WideSums& sums, const Quads& pairs, int32_t pair) {
+    const __m512i products = _mm512_madd_epi16(pairs.all, _mm512_set1_epi32(pair));
+    sums.all = _mm512_add_epi32(sums.all, products);
+}
+
 inline void add_scaled(WideSums& totals, const Sums& sums, const Scales& scales) {
     totals.all = _mm512_add_epi32(totals.all, _mm512_madd_epi16(sums.all, scales.all));
 }

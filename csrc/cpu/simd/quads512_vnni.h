@@ -14,6 +14,11 @@ inline void add_wide(WideSums& sums, const Quads& codes, int32_t quad) {
     sums.all = _mm512_dpbusd_epi32(sums.all, codes.all, _mm512_set1_epi32(quad));
 }
 
+// Of 16-bit numbers, two a lane.
+inline void add_pairs(WideSums& sums, const Quads& pairs, int32_t pair) {
+    sums.all = _mm512_dpwssd_epi32(sums.all, pairs.all, _mm512_set1_epi32(pair));
+}
+
 struct Scales {
     __m512 all;
 };

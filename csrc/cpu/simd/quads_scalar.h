@@ -46,6 +46,22 @@ inline void add_wide(WideSums& sums, const Quads& codes, int32_t quad) {
     for (size_t i = 0; i < sizeof codes.code; ++i) sums.row[i / 4] += codes.code[i] * x[i % 4];
 }
 
+// Of 16-bit numbers, two a lane.
+inline void add_pairs(WideSums& sums, const Quads& pairs, int32_t pair) {
+    int16_t x[2], numbers[2 * panel_rows];
+    memcpy(x, &pair, sizeof x);
+    memcpy(numbers, pairs.code, sizeof numbers);
+    for (size_t i = 0; i < 2 * panel_rows; ++i) sums.row[i / 2] += numbers[i] * x[i % 2];
+}
+
+// Two rows of sixteen small numbers as a line of pairs.
+inline void pair_up(const int8_t* first, const int8_t* second, int16_t* line) {
+    for (size_t i = 0; i < panel_rows; ++i) {
+        line[2 * i] = first[i];
+        line[2 * i + 1] = second[i];
+    }
+}
+
 inline Rows to_rows(const WideSums& sums) {
     Rows rows;
     for (size_t i = 0; i < panel_rows; ++i) rows.part[i] = {static_cast<float>(sums.row[i])};

@@ -76,6 +76,7 @@ _OPTIMIZATION = {
     "UnifiedArchitecture": "qwen3_vl.plan:Plan",
     "UnifiedOptimizationManager": "qwen3_vl.compat.optimizers",
     "UnifiedOptimizationOrchestrator": "qwen3_vl.compat.optimizers:UnifiedOptimizationManager",
+    "VisionInt8": "qwen3_vl.optimization.vision.vision_int8",
     "WeightInt4": "qwen3_vl.optimization.precision.weight_int4",
     "WeightInt8": "qwen3_vl.optimization.precision.weight_int8",
     **_KV_CACHE,

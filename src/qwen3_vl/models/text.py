@@ -17,6 +17,7 @@ from qwen3_vl.config.model import TextConfig
 from qwen3_vl.models.experts import MoeLayer
 from qwen3_vl.models.fusion import Fused
 from qwen3_vl.models.positions import Qwen3VLRotaryEmbedding, rotate
+from qwen3_vl.models.tables import empty_table
 from qwen3_vl.ops.rms_norm import rms_norm
 from qwen3_vl.seams import CacheView, Depth, Fusion
 
@@ -117,7 +118,7 @@ class TextModel(nn.Module):
         self, config: TextConfig, depth: Depth | None = None, fusion: Fusion | None = None
     ) -> None:
         super().__init__()
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.embed_tokens = empty_table(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(
             DecoderLayer(config, layer) for layer in range(config.num_hidden_layers)
         )

@@ -11,15 +11,16 @@ from torch import Tensor, nn
 
 from qwen3_vl.config.model import VisionConfig
 from qwen3_vl.errors import InputError
+from qwen3_vl.models.frames import Frames
 from qwen3_vl.models.positions import (
     Grid,
-    apply_rotary_pos_emb,
     learned_positions,
     patch_coordinates,
     patch_rotary,
 )
 from qwen3_vl.models.stored import StoredModule, TensorReader
-from qwen3_vl.seams import PLAIN, Mixer, Seams
+from qwen3_vl.models.tables import empty_table
+from qwen3_vl.seams import PLAIN, PatchAttention, Seams
 
 
 @dataclass(frozen=True)
@@ -104,23 +105,14 @@ class PatchEmbed(nn.Module):
 class VisionAttention(nn.Module):
     """Every patch of a frame sees every patch of the same frame."""
 
-    def __init__(self, config: VisionConfig, mixer: Mixer) -> None:
+    def __init__(self, config: VisionConfig) -> None:
         super().__init__()
-        self.mixer = mixer
-        self.num_heads = config.num_heads
         self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size)
         self.proj = nn.Linear(config.hidden_size, config.hidden_size)
 
-    def forward(
-        self, x: Tensor, rotary: tuple[Tensor, Tensor], frame_lengths: Sequence[int]
-    ) -> Tensor:
+    def forward(self, x: Tensor, frames: PatchAttention) -> Tensor:
         """Attend within each frame of `x` [patches, hidden]."""
-        q, k, v = self.qkv(x).view(len(x), 3, self.num_heads, -1).unbind(1)
-        rotated = apply_rotary_pos_emb(q.float(), k.float(), *rotary)
-        q, k = (part.to(v.dtype) for part in rotated)
-        frames = zip(*(part.split(list(frame_lengths)) for part in (q, k, v)), strict=True)
-        out = torch.cat([self.mixer(*frame, causal=False) for frame in frames])
-        return self.proj(out.reshape(x.shape))
+        return self.proj(frames.attend(self.qkv(x), x.dtype))
 
 
 class VisionMLP(nn.Module):
@@ -139,18 +131,16 @@ class VisionMLP(nn.Module):
 class VisionBlock(nn.Module):
     """Attention and MLP, each after a norm and added to what came in."""
 
-    def __init__(self, config: VisionConfig, mixer: Mixer) -> None:
+    def __init__(self, config: VisionConfig) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(config.hidden_size, eps=1e-6)
         self.norm2 = nn.LayerNorm(config.hidden_size, eps=1e-6)
-        self.attn = VisionAttention(config, mixer)
+        self.attn = VisionAttention(config)
         self.mlp = VisionMLP(config)
 
-    def forward(
-        self, x: Tensor, rotary: tuple[Tensor, Tensor], frame_lengths: Sequence[int]
-    ) -> Tensor:
+    def forward(self, x: Tensor, frames: PatchAttention) -> Tensor:
         """One block over all frames."""
-        x = x + self.attn(self.norm1(x), rotary, frame_lengths)
+        x = x + self.attn(self.norm1(x), frames)
         return x + self.mlp(self.norm2(x))
 
 
@@ -184,28 +174,32 @@ class VisionModel(nn.Module):
         super().__init__()
         self.config = config
         self.patch_embed = PatchEmbed(config)
-        self.pos_embed = nn.Embedding(config.num_position_embeddings, config.hidden_size)
-        self.blocks = nn.ModuleList(VisionBlock(config, seams.mixer) for _ in range(config.depth))
+        self.pos_embed = empty_table(config.num_position_embeddings, config.hidden_size)
+        self.blocks = nn.ModuleList(VisionBlock(config) for _ in range(config.depth))
         self.merger = PatchMerger(config, norm_after_join=False)
         self.deepstack_merger_list = nn.ModuleList(
             PatchMerger(config, norm_after_join=True) for _ in config.deepstack_visual_indexes
         )
+        self.seams = seams
+        self._runners = seams.fusion.block_runners(list(self.blocks)) if seams.fusion else None
 
     def forward(self, patches: Tensor, grids: Sequence[Grid]) -> VisualFeatures:
         """Encode `patches` [patches, patch_dim], picture after picture as `grids` tells."""
         x = self.patch_embed(patches)
         positions, rotary = self._positions(grids, x.device)
         x = x + positions.to(x.dtype)
-        frame_lengths = [rows * columns for steps, rows, columns in grids for _ in range(steps)]
+        dtype = x.dtype
+        lengths = [rows * columns for steps, rows, columns in grids for _ in range(steps)]
+        frames = Frames(lengths, rotary, self.config.num_heads, self.seams)
         mergers = dict(
             zip(self.config.deepstack_visual_indexes, self.deepstack_merger_list, strict=True)
         )
         deepstack: list[Tensor] = []
-        for index, block in enumerate(self.blocks):
-            x = block(x, rotary, frame_lengths)
+        for index, run in enumerate(self._runners or self.blocks):
+            x = run(x, frames)
             if index in mergers:
-                deepstack.append(mergers[index](x))
-        return VisualFeatures(self.merger(x), tuple(deepstack))
+                deepstack.append(mergers[index](x.to(dtype)))  # fused blocks leave float32
+        return VisualFeatures(self.merger(x.to(dtype)), tuple(deepstack))
 
     def _positions(
         self, grids: Sequence[Grid], device: torch.device

@@ -139,6 +139,32 @@ def test_attention_is_that_over_what_pages_hold(layout: PageFormat, causal: bool
 
 
 @pytest.mark.usefixtures("variant")
+def test_a_value_far_above_the_others_leaves_these_their_digits() -> None:
+    """Weights times scales of values share a code of 16 bits in 128 tokens: one value a hundred
+    times as large, which hardly anyone looks at, costs the others two of their five digits."""
+    layout = FORMATS[0]
+    qkv = numbers(150, HEADS + 2 * KEY_HEADS, layout.dim)
+    qkv[70, HEADS : HEADS + KEY_HEADS] = 0
+    qkv[70, HEADS + KEY_HEADS :] *= 100
+    sequences = Sequences(layout, [0])
+    step = sequences.step([150])
+    q = step.remember(qkv, turning(layout, 150))
+    got, exact = step.attend(q, causal=False), step.attend(q.double(), causal=False)
+    assert (got.double() - exact).norm() <= 0.03 * exact.norm()
+
+
+@pytest.mark.usefixtures("variant")
+def test_queries_of_nothing_see_the_mean(layout: PageFormat) -> None:
+    qkv = numbers(64, HEADS + 2 * KEY_HEADS, layout.dim)
+    sequences = Sequences(layout, [0])
+    step = sequences.step([64])
+    step.remember(qkv, turning(layout, 64))
+    got = step.attend(torch.zeros(64, HEADS, layout.dim), causal=False)
+    means = sequences.unpacked(0)[1].mean(dim=0).repeat_interleave(HEADS // KEY_HEADS, dim=0)
+    torch.testing.assert_close(got, means.expand_as(got), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.usefixtures("variant")
 def test_one_token_sees_the_same_alone_and_among_others(layout: PageFormat) -> None:
     """So a draft is verified with the numbers that decoding alone would give."""
     together, alone = Sequences(layout, [0]), Sequences(layout, [0])

@@ -1,4 +1,4 @@
-"""A decoder layer in six native calls: nothing between them goes through torch."""
+"""A decoder layer, or a block of the vision tower, in six native calls."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, cast
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from qwen3_vl.models.cache import attends_in_pages
-from qwen3_vl.models.packed import PackedLinear
-from qwen3_vl.models.positions import rotate
+from qwen3_vl.models.frames import attends_in_frames
+from qwen3_vl.models.fused_block import FusedBlock
+from qwen3_vl.models.fused_block import packed_matrices as matrices_of_block
+from qwen3_vl.models.fused_layer import Angles, FusedLayer
+from qwen3_vl.models.fused_layer import packed_matrices as matrices_of_layer
 from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
-from qwen3_vl.models.text import DecoderLayer, RMSNorm, TextMLP
-from qwen3_vl.ops.pages import Turning
-from qwen3_vl.ops.products import Norm, Product
-from qwen3_vl.ops.rms_norm import rms_norm
+from qwen3_vl.models.text import DecoderLayer
+from qwen3_vl.models.vision import VisionBlock
 from qwen3_vl.plan import Exact, Guarantee, Plan
-from qwen3_vl.seams import CacheView, LayerRunner
+from qwen3_vl.seams import BlockRunner, LayerRunner
 
 
 @dataclass(frozen=True)
 class KernelFusion:
-    """Decoder layers in a few native calls.
+    """Decoder layers, and blocks of the vision tower, in a few native calls.
 
     Paper: the fusion of norms, products and attention is common craft; for attention over pages
         see arXiv:2309.06180
@@ -37,129 +37,39 @@ class KernelFusion:
     guarantee: ClassVar[Guarantee] = Exact()
 
     def apply(self, plan: Plan) -> Plan:
-        """Run each decoder layer so, if its weights are packed."""
+        """Run each layer and block so, if its weights are packed."""
         return plan.answer(self, fusion=self)
 
     def runners(self, layers: Sequence[nn.Module]) -> Sequence[LayerRunner]:
         """One for each layer; they share the angles of a pass."""
-        angles = _Angles()
-        return [_FusedLayer(cast(DecoderLayer, layer), angles) for layer in layers]
+        angles = Angles()
+        return [FusedLayer(cast(DecoderLayer, layer), angles) for layer in layers]
+
+    def block_runners(self, blocks: Sequence[nn.Module]) -> Sequence[BlockRunner]:
+        """One for each block."""
+        return [FusedBlock(cast(VisionBlock, block)) for block in blocks]
 
     def remarks(self, plan: Plan) -> Sequence[str]:
         """What stays apart in this plan, and what would join it."""
-        model = Qwen3VLForConditionalGeneration.skeleton(plan.config, plan.seams)
-        layers = [cast(DecoderLayer, one) for one in model.model.language_model.layers]
-        loose = [one for one in layers if _matrices(one) is None]
-        if loose:
+        model = Qwen3VLForConditionalGeneration.skeleton(plan.config, plan.seams).model
+        layers = [matrices_of_layer(cast(DecoderLayer, x)) for x in model.language_model.layers]
+        blocks = [matrices_of_block(cast(VisionBlock, x)) for x in model.visual.blocks]
+        vision = plan.config.vision_config
+        dim = vision.hidden_size // vision.num_heads
+        told: list[str] = []
+        if loose := layers.count(None):
             why = "not all of their weights are packed by weight_int4 or weight_int8 and without"
-            count = f"{len(loose)} of {len(layers)}"
-            return (f"{count} layers run module by module: {why} adapters",)
-        if not attends_in_pages(plan.seams):
+            told.append(f"{loose} of {len(layers)} layers run module by module: {why} adapters")
+        elif not attends_in_pages(plan.seams):
             why = "the cache is not kv_int8 or kv_bf16, or another technique decides about it"
-            return (f"attention runs in torch: {why}",)
-        return ()
-
-
-class _Angles:
-    """The cosines and sines of a pass, as kernels read them; made once for all layers."""
-
-    def __init__(self) -> None:
-        self._latest: tuple[tuple[Tensor, Tensor], Tensor] | None = None
-
-    def of(self, rotary: tuple[Tensor, Tensor]) -> Tensor:
-        """[tokens, dim]: the cosines of half the dimensions, then the sines."""
-        latest = self._latest  # looked at once: another thread may run another pass
-        if latest is None or latest[0] is not rotary:
-            half = rotary[0].shape[-1] // 2
-            latest = rotary, torch.cat([x[:, :half].float() for x in rotary], dim=1)
-            self._latest = latest
-        return latest[1]
-
-
-class _FusedLayer:
-    """Runs a layer whose weights are packed; any other as it is."""
-
-    def __init__(self, layer: DecoderLayer, angles: _Angles) -> None:
-        self._layer = layer
-        self._angles = angles
-        self._steps: _Steps | None = None
-
-    def __call__(self, x: Tensor, rotary: tuple[Tensor, Tensor], view: CacheView) -> Tensor:
-        matrices = _matrices(self._layer)
-        if matrices is None or not x.is_cpu:
-            return self._layer(x, rotary, view)
-        at = tuple(one.packed.data_ptr() for one in matrices)
-        if self._steps is None or self._steps.at != at:
-            self._steps = _Steps(self._layer, matrices, at)
-        return self._steps.run(x, rotary, self._angles, view)
-
-
-class _Steps:
-    """The calls of one layer, as long as its weights stay where they are."""
-
-    def __init__(
-        self, layer: DecoderLayer, matrices: Sequence[PackedLinear], at: tuple[int, ...]
-    ) -> None:
-        self.at = at
-        attention = layer.self_attn
-        q, k, v, o, gate, up, down = matrices
-        self._index, self._dim = attention.layer, attention.head_dim
-        self._heads, self._kv_heads = (one.out_features // self._dim for one in (q, k))
-        self._into = Product(q.matrix, k.matrix, v.matrix)
-        biases = [one.bias for one in (q, k, v)]
-        self._bias = torch.cat([one.float() for one in biases if one is not None] or [q.written])
-        self._out = Product(o.matrix, finish="add")
-        self._out_bias = o.bias
-        self._gate = Product(gate.matrix, up.matrix, finish="gate")
-        self._down = Product(down.matrix, finish="add")
-        self._before_attention = _norm(layer.input_layernorm)
-        self._before_mlp = _norm(layer.post_attention_layernorm)
-        norms = [_norm(attention.q_norm), _norm(attention.k_norm)]
-        self._head_norms = (norms[0].weight, norms[1].weight)
-        self._eps = norms[0].eps
-
-    def run(
-        self, x: Tensor, rotary: tuple[Tensor, Tensor], angles: _Angles, view: CacheView
-    ) -> Tensor:
-        stream = x.to(torch.float32, copy=True)
-        bias = self._bias if len(self._bias) else None
-        qkv = self._into(stream, self._before_attention, bias).view(len(x), -1, self._dim)
-        self._out(self._attend(qkv, x.dtype, rotary, angles, view), bias=self._out_bias, out=stream)
-        inner = self._gate(stream, self._before_mlp)
-        return self._down(inner, out=stream)
-
-    def _attend(
-        self,
-        qkv: Tensor,
-        dtype: torch.dtype,
-        rotary: tuple[Tensor, Tensor],
-        angles: _Angles,
-        view: CacheView,
-    ) -> Tensor:
-        q, k, v = qkv.split([self._heads, self._kv_heads, self._kv_heads], dim=1)
-        pages = view.pages(self._index, self._heads, k)
-        if pages is not None:
-            turning = Turning(angles.of(rotary), self._head_norms, self._eps)
-            return pages.attend(pages.remember(qkv, turning)).flatten(1)
-        q, k = (
-            rotate(rms_norm(x.contiguous(), norm, self._eps), *rotary)
-            for x, norm in zip((q, k), self._head_norms, strict=True)
-        )
-        return view.attend(self._index, q.to(dtype), k.to(dtype), v.to(dtype)).float().flatten(1)
-
-
-def _norm(norm: RMSNorm) -> Norm:
-    return Norm(norm.weight.detach().float(), norm.eps)
-
-
-def _matrices(layer: DecoderLayer) -> Sequence[PackedLinear] | None:
-    """The seven matrices of a layer if all are packed, and nothing is added to them."""
-    if not isinstance(layer.mlp, TextMLP):
-        return None
-    attention, mlp = layer.self_attn, layer.mlp
-    matrices: list[nn.Module] = [
-        *(attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj),
-        *(mlp.gate_proj, mlp.up_proj, mlp.down_proj),
-    ]
-    packed = [one for one in matrices if isinstance(one, PackedLinear)]
-    return packed if len(packed) == len(matrices) else None
+            told.append(f"attention of the decoder runs in torch: {why}")
+        if loose := blocks.count(None):
+            why = "not all of their weights are packed by vision_int8 and without"
+            told.append(
+                f"{loose} of {len(blocks)} blocks of the vision tower run module by module: "
+                f"{why} adapters"
+            )
+        elif not attends_in_frames(plan.seams, dim):
+            why = f"not vision_int8, or heads of {dim}, or another technique decides about it"
+            told.append(f"attention of the vision tower runs in torch: {why}")
+        return told

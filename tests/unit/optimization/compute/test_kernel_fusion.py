@@ -8,22 +8,26 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from qwen3_vl.models.cache import DenseCache
 from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
 from qwen3_vl.ops import products
 from qwen3_vl.optimization.attention.block_sparse_attention import BlockSparseAttention
+from qwen3_vl.optimization.attention.memory_efficient_attention import MemoryEfficientAttention
 from qwen3_vl.optimization.compute.kernel_fusion import KernelFusion
 from qwen3_vl.optimization.kv_cache.kv_bf16 import KvBf16
 from qwen3_vl.optimization.kv_cache.kv_int8 import KvInt8
 from qwen3_vl.optimization.precision.weight_int4 import WeightInt4
 from qwen3_vl.optimization.precision.weight_int8 import WeightInt8
+from qwen3_vl.optimization.vision.vision_int8 import VisionInt8
 from qwen3_vl.plan import Optimization, remarks
 from qwen3_vl.recipes import compile_recipe
 from qwen3_vl.testing import Bench, tiny_config
 from tests.support.tiny_models import CONFIGS, random_model
 
-PACKED = [(WeightInt4(),), (WeightInt8(),), (WeightInt4(), KvBf16()), (WeightInt4(), KvInt8())]
+DECODER = WeightInt8(modules="language_model")
+PACKED = [(WeightInt4(),), (DECODER,), (WeightInt4(), KvBf16()), (WeightInt4(), KvInt8())]
 
 
 def names(steps: tuple[Optimization, ...]) -> str:
@@ -43,6 +47,40 @@ def test_fused_layers_say_what_modules_say(bench: Bench, steps: tuple[Optimizati
         return
     assert moved < 1e-5 * expected.square().mean().sqrt()
     assert bench.tokens(fused, count=8) == bench.tokens(apart, count=8)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("step", [WeightInt8(), VisionInt8()], ids=type)
+def test_fused_blocks_see_what_modules_see(bench: Bench, step: Optimization) -> None:
+    """Norms differ in the last bit, so a number between two codes may fall to the other one; then
+    a picture's features move by less than rounding moves them at all. Mostly none does."""
+    plain, apart, fused = bench.load(), bench.load(step), bench.load(step, KernelFusion())
+    moved: list[Tensor] = []
+    for prompt in bench.prompts:
+        if prompt.pixel_values is None or prompt.image_grid_thw is None:
+            continue
+        exact, expected, got = (
+            model.model.get_image_features(prompt.pixel_values, prompt.image_grid_thw).tokens
+            for model in (plain, apart, fused)
+        )
+        moved.append((got - expected).norm() / expected.norm())
+        assert (got - expected).norm() < (expected - exact).norm()
+    assert torch.stack(moved).median() < 1e-6
+
+
+def test_where_gradients_are_recorded_a_block_runs_as_it_is(bench: Bench) -> None:
+    steps = (VisionInt8(), KernelFusion())
+    apart, fused = bench.load(VisionInt8()), bench.load(*steps)
+    grads: list[Tensor] = []
+    prompt = bench.prompts[1]
+    assert prompt.image_grid_thw is not None
+    assert prompt.pixel_values is not None
+    for model in (apart, fused):
+        pixels = prompt.pixel_values.clone().requires_grad_()
+        model.model.get_image_features(pixels, prompt.image_grid_thw).tokens.sum().backward()
+        assert pixels.grad is not None
+        grads.append(pixels.grad)
+    assert torch.equal(*grads)
 
 
 def test_layers_are_seven_products_in_four_calls(
@@ -105,13 +143,23 @@ def test_a_bfloat16_model_gets_bfloat16_back(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("steps", "told"),
     [
-        ((WeightInt4(), KvInt8()), ()),
-        ((WeightInt4(),), ("attention runs in torch: the cache is not kv_int8 or kv_bf16",)),
-        ((WeightInt4(), KvInt8(), BlockSparseAttention()), ("attention runs in torch",)),
-        ((), ("4 of 4 layers run module by module",)),
+        ((WeightInt4(), KvInt8(), VisionInt8()), ()),
         (
-            (WeightInt4(modules=r"language_model\.layers\.1\."),),
-            ("3 of 4 layers run module by module",),
+            (WeightInt4(), VisionInt8()),
+            ("attention of the decoder runs in torch: the cache is not kv_int8 or kv_bf16",),
+        ),
+        (
+            (WeightInt4(), KvInt8(), VisionInt8(), BlockSparseAttention()),
+            ("attention of the decoder runs in torch",),
+        ),
+        (
+            (WeightInt8(), KvInt8(), MemoryEfficientAttention()),
+            ("attention of the decoder runs", "attention of the vision tower runs in torch"),
+        ),
+        ((VisionInt8(),), ("4 of 4 layers run module by module",)),
+        (
+            (WeightInt4(modules=r"language_model\.layers\.1\."), KvInt8()),
+            ("3 of 4 layers run module by module", "4 of 4 blocks of the vision tower run module"),
         ),
     ],
 )
