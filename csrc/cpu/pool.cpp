@@ -10,7 +10,7 @@ namespace qwen3_vl {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr auto patience = std::chrono::microseconds(200);  // longer than any gap within a step
+constexpr auto patience = std::chrono::microseconds(500);  // longer than any gap within a step
 constexpr int pauses_per_look = 64;
 
 void pause() {

@@ -58,6 +58,13 @@ void scale_weights(const float* scales, Scores* weights, size_t place) {
     }
 }
 
+// Pages lie apart: the processor would wait for the first lines of each.
+inline void ask_for(const uint8_t* from, size_t bytes) {
+#if defined(__GNUC__)
+    for (size_t at = 0; at < bytes; at += line_bytes) __builtin_prefetch(from + at, 0, 2);
+#endif
+}
+
 inline size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
 template <size_t rows>
@@ -75,13 +82,23 @@ void attend_rows(const Attention& all, size_t head, const float* q, const size_t
     size_t longest = 0;
     for (size_t row = 0; row < rows; ++row) longest = seen[row] > longest ? seen[row] : longest;
     memset(out, 0, rows * dim * sizeof(float));
+    const auto keys_of = [&](size_t page) {
+        const size_t number = static_cast<size_t>(all.table[page]);
+        return all.pages + number * all.page_stride + head * shape.head_bytes();
+    };
+    const size_t last = (longest + page_tokens - 1) / page_tokens;
+    const auto ask_for_keys = [&](size_t page) {
+        const size_t end = smaller(page + some_pages, last);
+        for (; page < end; ++page) ask_for(keys_of(page), shape.half_bytes());
+    };
+    ask_for_keys(0);
     for (size_t first = 0; first < longest; first += some_tokens) {
         const uint8_t* keys[some_pages];
         const size_t here = smaller(longest - first, some_tokens);
         const size_t pages = (here + page_tokens - 1) / page_tokens;
         for (size_t page = 0; page < pages; ++page) {
-            const size_t number = static_cast<size_t>(all.table[first / page_tokens + page]);
-            keys[page] = all.pages + number * all.page_stride + head * shape.head_bytes();
+            keys[page] = keys_of(first / page_tokens + page);
+            ask_for(keys[page] + shape.half_bytes(), shape.half_bytes());
             if (is_int8) {
                 score_int8<rows>(keys[page], dim, rounded, scores, page * page_tokens);
             } else {
@@ -101,6 +118,7 @@ void attend_rows(const Attention& all, size_t head, const float* q, const size_t
                 store(out + at, load(out + at) * broadcast(shrink));
             }
         }
+        ask_for_keys(first / page_tokens + some_pages);
         for (size_t page = 0; page < pages; ++page) {
             const size_t place = page * page_tokens, tokens = smaller(here - place, page_tokens);
             const uint8_t* values = keys[page] + shape.half_bytes();

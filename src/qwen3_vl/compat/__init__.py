@@ -66,6 +66,7 @@ _OPTIMIZATION = {
     "CrossModalTokenMerging": "qwen3_vl.optimization.vision.cross_modal_token_merging",
     "FallbackManager": "qwen3_vl.compat.fallback",
     "FlashAttention2": "qwen3_vl.optimization.attention.flash_attention_2",
+    "HeadInt4": "qwen3_vl.optimization.precision.head_int4",
     "HeadInt8": "qwen3_vl.optimization.precision.head_int8",
     "KernelFusion": "qwen3_vl.optimization.compute.kernel_fusion",
     "KvBf16": "qwen3_vl.optimization.kv_cache.kv_bf16",

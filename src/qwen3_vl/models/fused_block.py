@@ -25,22 +25,19 @@ class FusedBlock:
 
     def __call__(self, x: Tensor, frames: PatchAttention) -> Tensor:
         """Run the block."""
-        matrices = packed_matrices(self._block)
-        if matrices is None or not x.is_cpu or torch.is_grad_enabled():
+        if self._steps is None or not self._steps.stand:
+            matrices = packed_matrices(self._block)
+            self._steps = _Steps(self._block, matrices) if matrices else None
+        if self._steps is None or not x.is_cpu or torch.is_grad_enabled():
             return self._block(x, frames)
-        at = tuple(one.packed.data_ptr() for one in matrices)
-        if self._steps is None or self._steps.at != at:
-            self._steps = _Steps(self._block, matrices, at)
         return self._steps.run(x, frames)
 
 
 class _Steps:
     """The calls of one block, as long as its weights stay where they are."""
 
-    def __init__(
-        self, block: VisionBlock, matrices: Sequence[PackedLinear], at: tuple[int, ...]
-    ) -> None:
-        self.at = at
+    def __init__(self, block: VisionBlock, matrices: Sequence[PackedLinear]) -> None:
+        self._weights = [(one, one.packed, one.address) for one in matrices]
         qkv, proj, first, second = matrices
         self._into, self._out = Product(qkv.matrix), Product(proj.matrix, finish="add")
         self._first = Product(first.matrix, finish="gelu")
@@ -48,6 +45,11 @@ class _Steps:
         self._biases = [one.bias for one in matrices]
         self._before_attention, self._before_mlp = _norm(block.norm1), _norm(block.norm2)
         self._dtype = block.norm1.weight.dtype
+
+    @property
+    def stand(self) -> bool:
+        """Whether the weights still lie where they lay; those are held, so no others can."""
+        return all(one.address == at for one, _, at in self._weights)
 
     def run(self, x: Tensor, frames: PatchAttention) -> Tensor:
         stream = x.to(torch.float32, copy=True)

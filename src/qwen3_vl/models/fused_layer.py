@@ -42,22 +42,19 @@ class FusedLayer:
 
     def __call__(self, x: Tensor, rotary: tuple[Tensor, Tensor], view: CacheView) -> Tensor:
         """Run the layer."""
-        matrices = packed_matrices(self._layer)
-        if matrices is None or not x.is_cpu:
+        if self._steps is None or not self._steps.stand:
+            matrices = packed_matrices(self._layer)
+            self._steps = _Steps(self._layer, matrices) if matrices else None
+        if self._steps is None or not x.is_cpu:
             return self._layer(x, rotary, view)
-        at = tuple(one.packed.data_ptr() for one in matrices)
-        if self._steps is None or self._steps.at != at:
-            self._steps = _Steps(self._layer, matrices, at)
         return self._steps.run(x, rotary, self._angles, view)
 
 
 class _Steps:
     """The calls of one layer, as long as its weights stay where they are."""
 
-    def __init__(
-        self, layer: DecoderLayer, matrices: Sequence[PackedLinear], at: tuple[int, ...]
-    ) -> None:
-        self.at = at
+    def __init__(self, layer: DecoderLayer, matrices: Sequence[PackedLinear]) -> None:
+        self._weights = [(one, one.packed, one.address) for one in matrices]
         attention = layer.self_attn
         q, k, v, o, gate, up, down = matrices
         self._index, self._dim = attention.layer, attention.head_dim
@@ -74,6 +71,11 @@ class _Steps:
         norms = [_norm(attention.q_norm), _norm(attention.k_norm)]
         self._head_norms = (norms[0].weight, norms[1].weight)
         self._eps = norms[0].eps
+
+    @property
+    def stand(self) -> bool:
+        """Whether the weights still lie where they lay; those are held, so no others can."""
+        return all(one.address == at for one, _, at in self._weights)
 
     def run(
         self, x: Tensor, rotary: tuple[Tensor, Tensor], angles: Angles, view: CacheView

@@ -32,6 +32,11 @@ class PackedLinear(StoredModule):
         """The weights as a product takes them."""
         return Packed(self.packed, self.out_features, self.in_features, self.bits)
 
+    @property
+    def address(self) -> int:
+        """Where the weights lie: asked for each layer and word, so by no detour."""
+        return self._buffers["packed"].data_ptr()  # type: ignore[union-attr]
+
     def forward(self, x: Tensor) -> Tensor:
         """`x` [..., inputs] times the weights."""
         flat = self._joined()(x.reshape(-1, self.in_features), bias=self.bias)
@@ -63,7 +68,7 @@ class PackedLinear(StoredModule):
 
     def _joined(self) -> Product:
         """A product of this matrix alone; made anew when its memory has moved."""
-        at = self.packed.data_ptr()
+        at = self.address
         if self._product is None or self._product[0] != at:
             self._product = at, Product(self.matrix)
         return self._product[1]
@@ -86,3 +91,10 @@ class PackedHead(PackedLinear):
     def stored(self) -> Mapping[str, Tensor]:
         """Nothing of its own."""
         return {}
+
+
+def packed_head(table: nn.Embedding | None, hidden: int, words: int, bits: Bits) -> PackedLinear:
+    """A head of its own, or where it is tied one of this `table`."""
+    if table is not None:
+        return PackedHead(table, bits=bits)
+    return PackedLinear(hidden, words, bias=False, bits=bits)

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from qwen3_vl.models.packed import PackedHead, PackedLinear
+from qwen3_vl.models.packed import packed_head
 from qwen3_vl.plan import Bounded, Guarantee, Plan
 
 
@@ -31,6 +31,4 @@ class HeadInt8:
 
     def head(self, table: nn.Embedding | None, hidden: int, words: int) -> nn.Module:
         """The module that holds the packed weights."""
-        if table is not None:
-            return PackedHead(table, bits=8)
-        return PackedLinear(hidden, words, bias=False, bits=8)
+        return packed_head(table, hidden, words, bits=8)
