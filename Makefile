@@ -77,6 +77,10 @@ tests: $(DEV)  ## Run the tests that are not slow
 	@echo '==> tests (pytest)'
 	@$(RUN) pytest
 
+.PHONY: bench
+bench: $(DEV)  ## Compare the speed with transformers here, in some minutes
+	@$(RUN) benchmarks.compare --short
+
 .PHONY: clean
 clean:  ## Remove .venv and all that was built
 	rm -rf .venv build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis

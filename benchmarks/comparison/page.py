@@ -1,0 +1,224 @@
+"""The page of the docs that tells how fast the package is: made of the JSON of comparisons."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.comparison.contenders import AVX2, OURS, PLAIN
+from benchmarks.comparison.measures import MEASURES
+from benchmarks.comparison.report import COLUMNS, EXPLAINED, refusals, tables
+from benchmarks.comparison.results import Results, middle
+
+LLAMA = "llama.cpp-q4_0"
+LLAMA_K = "llama.cpp-q4_k_m"
+OPENVINO = "openvino-int4"
+TRANSFORMERS = "transformers-bf16"
+AVX512 = "avx512"
+LAYER_PRODUCTS = 28 * (2 * 2048 * (2048 + 1024) + 3 * 2048 * 6144)
+"""For each token of a prompt, in the matrices of the 2B model's decoder."""
+COMMAND = "python -m benchmarks.compare --page FILE… > docs/performance.md"
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is aimed at, with one family of our kernels."""
+
+    text: str
+    against: str
+    variant: str
+    """How the name of the variant in use begins."""
+    bound: float
+    value: Callable[[Results], float | None]
+    needs: Sequence[tuple[str, str]]
+    """Measures and engines."""
+    most: bool = False
+    """The bound is an upper one."""
+    share: bool = False
+
+    def told(self, value: float) -> str:
+        """A figure of this kind."""
+        return f"{100 * value:.0f} %" if self.share else f"{value:.2f} ×"
+
+    @property
+    def wanted(self) -> str:
+        """The bound in words."""
+        return f"{'at most' if self.most else 'at least'} {self.told(self.bound)}"
+
+    def cells(self, comparisons: Iterable[Results]) -> tuple[str, ...]:
+        """A row of the table, from the first comparison that has the figures."""
+        reasons = []
+        for results in comparisons:
+            if results.variant.startswith(self.variant):
+                value = self.value(results)
+                if value is not None:
+                    won = value <= self.bound if self.most else value >= self.bound
+                    found = self.told(value), "**won**" if won else "lost"
+                    return self.text, self.against, self.wanted, *found
+                reasons += [
+                    f"{engine}: {results.reason(measure, engine)}"
+                    for measure, engine in self.needs
+                    if not results.figures(measure, engine)
+                ]
+        why = "; ".join(dict.fromkeys(reasons)) or f"no comparison with {self.variant} kernels"
+        return self.text, self.against, self.wanted, "", f"not measured ({why})"
+
+
+def faster(
+    text: str, measure: str, bound: float, *against: str, variant: str = AVX512, own: str = OURS
+) -> Target:
+    """How many times our time the best of these engines takes."""
+
+    def value(results: Results) -> float | None:
+        ratios = [results.ratio(measure, own, one) for one in against]
+        return None if None in ratios else min(one for one in ratios if one is not None)
+
+    needs = [(measure, one) for one in (own, *against)]
+    return Target(text, " or ".join(against), variant, bound, value, needs)
+
+
+def smaller(text: str, measure: str, bound: float, against: str) -> Target:
+    """Our peak memory as a part of that of another engine."""
+
+    def value(results: Results) -> float | None:
+        return results.ratio(measure, against, OURS, "peak")
+
+    needs = [(measure, OURS), (measure, against)]
+    return Target(text, against, AVX512, bound, value, needs, most=True)
+
+
+def of_reading(text: str, measure: str, bound: float) -> Target:
+    """Our part of the stream read."""
+
+    def value(results: Results) -> float | None:
+        return results.reading_share(measure)
+
+    needs = [(measure, OURS)]
+    return Target(text, "the stream read", AVX512, bound, value, needs, share=True)
+
+
+def of_peak(text: str, measure: str, bound: float) -> Target:
+    """Our part of the peak loop."""
+
+    def value(results: Results) -> float | None:
+        return results.product_share(measure, MEASURES[measure].tokens * LAYER_PRODUCTS)
+
+    return Target(text, "the peak loop", AVX512, bound, value, [(measure, OURS)], share=True)
+
+
+def in_steps(text: str, drafts: str, step: str, bound: float, variant: str) -> Target:
+    """The time of drafts in steps."""
+
+    def value(results: Results) -> float | None:
+        pairs = zip(results.figures(drafts, OURS), results.figures(step, OURS), strict=False)
+        return next((middle(many) / middle(one) for many, one in pairs), None)
+
+    needs = [(drafts, OURS), (step, OURS)]
+    return Target(text, "our decode of 1", variant, bound, value, needs, most=True)
+
+
+SEEN = "first token, 1024×768"
+TARGETS = (
+    faster("decode, int4, context 128", "decode-128", 1.3, LLAMA),
+    of_reading("decode, int4, context 128", "decode-128", 0.92),
+    faster("decode, int4 and int8 KV, context 8k", "decode-8192", 1.8, LLAMA),
+    faster("decode, AVX2, context 128", "decode-128", 1.25, LLAMA, variant=AVX2),
+    in_steps("verify of 4 draft tokens", "verify-128", "decode-128", 1.15, AVX512),
+    in_steps("verify of 4 draft tokens, AVX2", "verify-128", "decode-128", 1.5, AVX2),
+    faster("prefill 512", "prefill-512", 1.9, OPENVINO),
+    of_peak("prefill 512", "prefill-512", 0.8),
+    faster("prefill 512, AVX2", "prefill-512", 2.9, LLAMA, LLAMA_K, variant=AVX2),
+    faster("image encode, 1024×768", "encode-1024x768", 3.8, TRANSFORMERS),
+    faster(f"{SEEN}, warm", "first-1024x768", 1.25, OPENVINO),
+    faster(f"{SEEN}, warm", "first-1024x768", 3.8, LLAMA),
+    faster(f"{SEEN}, warm", "first-1024x768", 3.2, TRANSFORMERS),
+    faster("first token, 640×480, warm", "first-640x480", 1.15, OPENVINO),
+    faster(f"{SEEN}, AVX2", "first-1024x768", 2.8, LLAMA, variant=AVX2),
+    faster(f"{SEEN}, from process start", "start-1024x768", 1.6, OPENVINO),
+    smaller("peak memory, that prompt", "start-1024x768", 0.6, LLAMA),
+    faster("decode, bf16 weights", "decode-128", 2.2, TRANSFORMERS, own=PLAIN),
+)
+
+
+def read(files: Sequence[Path]) -> list[Results]:
+    """Comparisons, the one that counts first."""
+    return [Results(json.loads(path.read_text(encoding="utf-8"))) for path in files]
+
+
+def page(comparisons: Sequence[Results]) -> str:
+    """All of it, in Markdown."""
+    targets = table(
+        ("", "against", "target", "reached", ""), (one.cells(comparisons) for one in TARGETS)
+    )
+    parts = "\n".join(part(one) for one in comparisons)
+    return f"""# Performance
+
+How fast Qwen3-VL-2B runs on a CPU with this package, beside other engines on the same machine in
+the same run. Weights are random, which changes no engine's work. Engines take turns: each round
+asks all of them once, and in between the machine is asked how fast it reads memory and multiplies,
+because one that is shared with others swings by a factor of two. Prompts, token counts, threads
+and the room for the context are the same for all.
+
+```console
+python -m benchmarks.compare --json FILE                # everything: hours, and 30 GB of disk
+python -m benchmarks.compare --isa avx2 --json FILE     # all held to AVX2, as laptops have it
+make bench                                              # minutes, against transformers alone
+```
+
+This page is made of such files (`{COMMAND}`).
+
+## Targets
+
+A ratio is the peer's time divided by ours, of medians; above 1 we are faster.
+
+{targets}
+
+{parts}"""
+
+
+def part(results: Results) -> str:
+    """One comparison: the machine, the versions, and all figures."""
+    told = results.told
+    machine, settings = told["machine"], told["settings"]
+    versions = table(
+        ("engine", "versions"),
+        (
+            (name, ", ".join(f"{one} {number}" for one, number in about["versions"].items()))
+            for name, about in told["engines"].items()
+            if "versions" in about
+        ),
+    )
+    refused = "".join(
+        f"- {engine}: {measures}: {reason}\n" for engine, measures, reason in refusals(results)
+    )
+    return f"""## With {results.variant} kernels, {told["date"]}
+
+{machine["cpu"]}, {machine["cores"]} cores, {machine["memory"] / 1e9:.0f} GB, {machine["system"]},
+Python {machine["python"]}; {settings["threads"]} threads, {settings["rounds"]} rounds. Our recipe:
+`{settings["recipe"]}`; `{PLAIN}` is the plain model.
+
+{versions}
+
+{table(COLUMNS, lines(results))}
+
+{EXPLAINED}
+
+{f"Not measured:{chr(10)}{chr(10)}{refused}" if refused else ""}"""
+
+
+def lines(results: Results) -> Iterator[tuple[str, ...]]:
+    """The figures, measure by measure."""
+    for title, found in tables(results):
+        yield (f"**{title}**",)
+        yield from found
+
+
+def table(columns: Sequence[str], cells: Iterable[Sequence[str]]) -> str:
+    """A table of Markdown; short rows are filled up."""
+    made = [columns, ["---"] * len(columns)]
+    made += [[*row, *[""] * (len(columns) - len(row))] for row in cells]
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|").strip() for cell in row) + " |" for row in made
+    )

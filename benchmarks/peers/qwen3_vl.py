@@ -1,0 +1,85 @@
+"""This package, with a recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from benchmarks.peers.worker import SteppingEngine, serve
+from qwen3_vl import Qwen3VLInference
+from qwen3_vl.api import user_message
+from qwen3_vl.models.generation import Walk
+from qwen3_vl.models.packing import Packing
+from qwen3_vl.models.vision import Pictures
+
+Pixels = tuple[torch.Tensor, torch.Tensor]
+
+
+class Own(SteppingEngine):
+    """`recipe` in the settings, over weights in bfloat16."""
+
+    packages = ("qwen3-vl", "torch")
+    _walk: Walk
+
+    def prepare(self, checkpoint: Path, folder: Path) -> None:  # noqa: ARG002
+        """Weights are packed by the first who loads them."""
+        self._read(checkpoint)
+
+    def load(self, checkpoint: Path, folder: Path, threads: int, vision: bool) -> None:  # noqa: ARG002
+        torch.set_num_threads(threads)
+        self._vlm = self._read(checkpoint)
+        self._model = self._vlm.engine.model
+
+    def begin(self, tokens: int) -> None:  # noqa: ARG002 - its cache grows
+        self.__dict__.pop("_walk", None)
+
+    @torch.inference_mode()
+    def prompt(self, ids: list[int]) -> None:
+        given = torch.tensor([ids])
+        self._walk = Walk(self._model, given, Packing.of(given, None), Pictures())
+        self._best = int(self._walk.score().argmax())
+
+    @torch.inference_mode()
+    def step(self) -> None:
+        self._walk.take([self._best])
+        self._best = int(self._walk.score().argmax())
+
+    @torch.inference_mode()
+    def draft(self, count: int) -> None:
+        ids = torch.full((1, count), self._best)
+        cache = self._walk.cache
+        hidden = self._model.model.run(ids, Packing.of(ids, None), Pictures(), cache=cache)
+        self._best = int(self._model.lm_head(hidden).argmax(dim=-1)[-1])
+
+    def pixels(self, picture: np.ndarray) -> Pixels:
+        return self._vlm.engine.processor.image_processor([Image.fromarray(picture)])
+
+    @torch.inference_mode()
+    def see(self, pixels: Pixels) -> None:
+        self._model.model.get_image_features(*pixels)
+
+    def look(self, picture: np.ndarray, question: str) -> int:
+        messages = user_message(question, [Image.fromarray(picture)])
+        *_, last = self._vlm.chat(messages, max_new_tokens=1)
+        return last.prompt_tokens
+
+    def weight_bytes(self) -> int:
+        """All of the decoder and the head; of the embeddings a step reads one row."""
+        language = self._model.model.language_model
+        parts = [language.layers, self._model.lm_head]
+        if not self._model.lm_head.state_dict():
+            parts.append(language.embed_tokens)  # the head scores against it
+        tensors = {id(one): one for part in parts for one in part.state_dict().values()}
+        return sum(one.nbytes for one in tensors.values())
+
+    def _read(self, checkpoint: Path) -> Qwen3VLInference:
+        return Qwen3VLInference.from_pretrained(
+            checkpoint, recipe=self.settings["recipe"], dtype="bfloat16", device_map="cpu"
+        )
+
+
+if __name__ == "__main__":
+    serve(Own)
