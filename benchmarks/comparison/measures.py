@@ -28,10 +28,10 @@ class Measure:
     fresh: bool = False
     """Each time in a process that begins with it, and is loaded by it."""
 
-    def request(self, rounds: int) -> dict[str, int]:
-        """What the worker is told."""
+    def request(self, turn: int, rounds: int) -> dict[str, int]:
+        """What the worker is told; nothing that it could remember from another round."""
         if "context" not in self.asked:
-            return dict(self.asked)
+            return {**self.asked, "seed": turn}
         return {**self.asked, "room": (rounds + 1) * STEPS + SPARE}
 
     @property

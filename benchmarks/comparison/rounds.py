@@ -19,7 +19,8 @@ from benchmarks.comparison.environments import EnvironmentFailed
 from benchmarks.comparison.measures import Measure
 from benchmarks.comparison.process import ROOT, Worker, WorkerError
 
-Ask = Callable[[Contender, Measure], dict[str, Any]]
+Ask = Callable[[Contender, Measure, int], dict[str, Any]]
+"""In the round of this number."""
 
 
 @dataclass(frozen=True)
@@ -131,9 +132,9 @@ def _warm(
             except WorkerError as error:
                 found.engines[engine.name]["error"] = str(error)
 
-        def ask(engine: Contender, measure: Measure) -> dict[str, Any]:
+        def ask(engine: Contender, measure: Measure, turn: int) -> dict[str, Any]:
             worker = workers[engine.name]
-            told = worker.ask(measure.do, **measure.request(setting.rounds))
+            told = worker.ask(measure.do, **measure.request(turn, setting.rounds))
             return {**told, "memory": worker.memory()}
 
         there = [one for one in engines if one.name in workers]
@@ -144,11 +145,11 @@ def _warm(
 def _fresh(setting: Setting) -> Ask:
     """For engines that begin with the question: all from the start of the process counts."""
 
-    def ask(engine: Contender, measure: Measure) -> dict[str, Any]:
+    def ask(engine: Contender, measure: Measure, turn: int) -> dict[str, Any]:
         started = time.perf_counter()
         with _worker(engine, setting) as worker:
             about = _load(worker, engine, setting, measure.vision)
-            told = worker.ask(measure.do, **measure.request(setting.rounds))
+            told = worker.ask(measure.do, **measure.request(turn, setting.rounds))
             seconds = time.perf_counter() - started
             return {**told, "seconds": seconds, "load": about["load"], "memory": worker.memory()}
 
@@ -176,7 +177,7 @@ def _in_turns(
             if figure.error is not None:
                 continue
             try:
-                told = ask(engine, measure)
+                told = ask(engine, measure, turn)
             except WorkerError as error:
                 figure.error = str(error)
             else:

@@ -48,8 +48,8 @@ class Engine(ABC):
         """Be ready to compute."""
 
     @abstractmethod
-    def prefill(self, tokens: int) -> float:
-        """Seconds until a prompt of so many tokens is scored."""
+    def prefill(self, tokens: int, seed: int) -> float:
+        """Seconds until a prompt is scored that differs from those of other seeds."""
 
     @abstractmethod
     def decode(self, context: int, steps: int, room: int) -> float:
@@ -105,10 +105,10 @@ class SteppingEngine(Engine):
     def look(self, picture: np.ndarray, question: str) -> int:
         """Take a picture and a question up to the first token; how long the prompt is."""
 
-    def prefill(self, tokens: int) -> float:
+    def prefill(self, tokens: int, seed: int) -> float:
         self._held = None
         self.begin(tokens + 1)
-        return timed(lambda: self.prompt(letters(tokens)))[0]
+        return timed(lambda: self.prompt(letters(tokens, seed)))[0]
 
     def decode(self, context: int, steps: int, room: int) -> float:
         """A later call goes on where the last one ended."""
@@ -134,14 +134,14 @@ class SteppingEngine(Engine):
             self._held = context
 
 
-def letters(tokens: int) -> list[int]:
-    """Ids of letters, which are the same in all engines."""
-    return [FIRST_LETTER + index * 7 % LETTERS for index in range(tokens)]
+def letters(tokens: int, seed: int = 0) -> list[int]:
+    """Ids of letters, the same in all engines; with another seed no prefix is the same."""
+    return [FIRST_LETTER + (seed + index * 7) % LETTERS for index in range(tokens)]
 
 
-def picture(width: int, height: int) -> np.ndarray:
+def picture(width: int, height: int, seed: int) -> np.ndarray:
     """A picture of noise, the same for all engines."""
-    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 def timed(work: Callable[[], Result]) -> tuple[float, Result]:
@@ -193,16 +193,19 @@ def _work(engine: Engine) -> dict[str, Callable[..., dict[str, Any]]]:
             "weight_bytes": engine.weight_bytes(),
         }
 
-    def first(width: int, height: int) -> dict[str, Any]:
-        seconds, tokens = engine.first(picture(width, height), QUESTION)
+    def encode(width: int, height: int, seed: int) -> dict[str, Any]:
+        return {"seconds": engine.encode(picture(width, height, seed))}
+
+    def first(width: int, height: int, seed: int) -> dict[str, Any]:
+        seconds, tokens = engine.first(picture(width, height, seed), QUESTION)
         return {"seconds": seconds, "tokens": tokens}
 
     return {
         "prepare": prepare,
         "load": load,
-        "prefill": lambda tokens: {"seconds": engine.prefill(tokens)},
+        "prefill": lambda **asked: {"seconds": engine.prefill(**asked)},
         "decode": lambda **asked: {"seconds": engine.decode(**asked)},
         "verify": lambda **asked: {"seconds": engine.verify(**asked)},
-        "encode": lambda width, height: {"seconds": engine.encode(picture(width, height))},
+        "encode": encode,
         "first": first,
     }

@@ -24,8 +24,8 @@ class Fake(Engine):
         assert (folder / "prepared").read_text() == str(checkpoint)
         self._do("load")
 
-    def prefill(self, tokens: int) -> float:
-        return self._do("prefill") * tokens
+    def prefill(self, tokens: int, seed: int) -> float:
+        return self._do("prefill") * tokens + seed
 
     def decode(self, context: int, steps: int, room: int) -> float:
         assert room > steps

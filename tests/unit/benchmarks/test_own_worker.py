@@ -33,12 +33,12 @@ def test_everything_that_can_be_asked_is_answered(recipe: str, tmp_path: Path) -
     _, ready, *figures = asked(
         recipe,
         tmp_path,
-        {"do": "prefill", "tokens": 40},
+        {"do": "prefill", "tokens": 40, "seed": 1},
         {"do": "decode", "context": 33, "steps": 3, "room": 60},
         {"do": "decode", "context": 33, "steps": 3, "room": 60},
         {"do": "verify", "context": 33, "count": 4, "room": 60},
-        {"do": "encode", "width": 64, "height": 96},
-        {"do": "first", "width": 64, "height": 96},
+        {"do": "encode", "width": 64, "height": 96, "seed": 1},
+        {"do": "first", "width": 64, "height": 96, "seed": 1},
     )
     assert ready["result"]["versions"].keys() == {"qwen3-vl", "torch"}
     assert all(one["result"]["seconds"] > 0 for one in figures)
@@ -56,7 +56,10 @@ def test_packed_weights_are_fewer_bytes_to_read(tmp_path: Path) -> None:
 
 def test_an_engine_that_fails_says_so_and_goes_on(tmp_path: Path) -> None:
     *_, failed, next_one = asked(
-        "", tmp_path, {"do": "prefill", "tokens": 0}, {"do": "prefill", "tokens": 3}
+        "",
+        tmp_path,
+        {"do": "prefill", "tokens": 0, "seed": 0},
+        {"do": "prefill", "tokens": 3, "seed": 0},
     )
     assert failed["error"].startswith("InputError: ")
     assert next_one["result"]["seconds"] > 0
