@@ -62,12 +62,11 @@ def main(words: Sequence[str] | None = None) -> None:
         rounds=given.rounds,
         limits=limits(given.threads),
         tell=partial(console.print, highlight=False),
+        keep=lambda found: write(described(given, found), given.json) if given.json else None,
     )
     found = compare(given.engines, given.measures, given.memory or free_gigabytes(), setting)
     told = described(given, found)
     show(told, Console())
-    if given.json:
-        write(told, given.json)
     if draw:
         draw(told)
 
@@ -86,7 +85,9 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     options.add_argument("--checkpoint", type=Path, help="a folder in bfloat16; else it is made")
     options.add_argument("--memory", type=float, help="gigabytes for all engines at a time")
     options.add_argument("--short", action="store_true", help="a few minutes, installs nothing")
-    options.add_argument("--json", type=Path, metavar="FILE", help="write all that was measured")
+    options.add_argument(
+        "--json", type=Path, metavar="FILE", help="write what is measured, as it comes"
+    )
     options.add_argument("--png", type=Path, metavar="FILE", help="draw it")
     options.add_argument(
         "--page", type=Path, nargs="+", metavar="JSON", help="print the page of the docs, and end"

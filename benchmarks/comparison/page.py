@@ -159,7 +159,9 @@ How fast Qwen3-VL-2B runs on a CPU with this package, beside other engines on th
 the same run. Weights are random, which changes no engine's work. Engines take turns: each round
 asks all of them once, and in between the machine is asked how fast it reads memory and multiplies,
 because one that is shared with others swings by a factor of two. Prompts, token counts, threads
-and the room for the context are the same for all.
+and the room for the context are the same for all; no round repeats a prompt or a picture. Keys and
+values are in the format that each engine has by default, ours in that of the recipe. The vision
+tower is timed alone, but OpenVINO's with its pixels made ready, because it tells only both.
 
 ```console
 python -m benchmarks.compare --json FILE                # everything: hours, and 30 GB of disk

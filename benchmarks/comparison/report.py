@@ -17,8 +17,8 @@ from benchmarks.comparison.contenders import OURS
 from benchmarks.comparison.measures import MEASURES, Measure
 from benchmarks.comparison.results import Results, middle
 
-COLUMNS = ("", "median", "best", "worst", "times ours", "load s", "peak GB", "PSS GB", "own GB")
-EXPLAINED = f"""Times ours: the median time divided by that of {OURS} in the same rounds; above 1 is
+COLUMNS = ("", "median", "best", "worst", "× ours", "load s", "peak GB", "PSS GB", "own GB")
+EXPLAINED = f"""× ours: the median time divided by that of {OURS} in the same rounds; above 1 is
 slower. Limits: what the machine itself reached between the rounds. Memory: of the process when the
 measure had ended, and it had run all measures above it too, but for those from process start. Peak:
 the most it had in memory; PSS: what it then had, its part of what is shared; own: anonymous."""
@@ -29,15 +29,17 @@ def show(told: Mapping[str, Any], console: Console) -> None:
     """Print the tables."""
     results = Results(told)
     for title, found in tables(results):
-        table = Table(*COLUMNS, title=title, title_justify="left", box=SIMPLE)
-        for column in table.columns[1:]:
-            column.justify = "right"
+        table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
+        filled = [column for column, cells in enumerate(zip(*found, strict=True)) if any(cells)]
+        for column in filled:
+            justify = "right" if column else "left"
+            table.add_column(COLUMNS[column], justify=justify, no_wrap=True)
         for row in found:
-            table.add_row(*map(escape, row))
+            table.add_row(*(escape(row[column]) for column in filled))
         console.print(table)
     for engine, measures, reason in refusals(results):
         console.print(f"{engine}: {measures}: not measured: {reason}", markup=False)
-    console.print(EXPLAINED)
+    console.print(" ".join(EXPLAINED.split()))
 
 
 def tables(results: Results) -> Iterator[tuple[str, list[Cells]]]:

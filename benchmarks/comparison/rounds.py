@@ -34,6 +34,8 @@ class Setting:
     limits: Callable[[], dict[str, float]]
     """What the machine can do at this moment."""
     tell: Callable[[str], object]
+    keep: Callable[[Found], object]
+    """Called whenever a measure has ended."""
 
 
 @dataclass
@@ -82,7 +84,7 @@ def compare(
         _warm(index, group, warm, setting, found)
     for measure in measures:
         if measure.fresh:
-            _in_turns(len(groups), measure, ready, _fresh(setting), setting, found)
+            _in_turns(len(groups), measure, ready, _fresh(setting, found), setting, found)
     return found
 
 
@@ -127,7 +129,7 @@ def _warm(
             setting.tell(f"{engine.name}: loading")
             worker = stack.enter_context(_worker(engine, setting))
             try:
-                found.engines[engine.name] |= _load(worker, engine, setting, vision)
+                _load(worker, engine, setting, vision, found)
                 workers[engine.name] = worker
             except WorkerError as error:
                 found.engines[engine.name]["error"] = str(error)
@@ -142,16 +144,16 @@ def _warm(
             _in_turns(group, measure, there, ask, setting, found)
 
 
-def _fresh(setting: Setting) -> Ask:
+def _fresh(setting: Setting, found: Found) -> Ask:
     """For engines that begin with the question: all from the start of the process counts."""
 
     def ask(engine: Contender, measure: Measure, turn: int) -> dict[str, Any]:
         started = time.perf_counter()
         with _worker(engine, setting) as worker:
-            about = _load(worker, engine, setting, measure.vision)
+            load = _load(worker, engine, setting, measure.vision, found)
             told = worker.ask(measure.do, **measure.request(turn, setting.rounds))
             seconds = time.perf_counter() - started
-            return {**told, "seconds": seconds, "load": about["load"], "memory": worker.memory()}
+            return {**told, "seconds": seconds, "load": load, "memory": worker.memory()}
 
     return ask
 
@@ -184,6 +186,7 @@ def _in_turns(
                 if turn:
                     figure.add(told)
     found.limits.append({"measure": measure.name, "group": group, "rounds": limits})
+    setting.keep(found)
 
 
 def _worker(engine: Contender, setting: Setting) -> Worker:
@@ -197,11 +200,13 @@ def _worker(engine: Contender, setting: Setting) -> Worker:
     return Worker(python, engine.module, engine.settings, variables, log)
 
 
-def _load(worker: Worker, engine: Contender, setting: Setting, vision: bool) -> dict[str, Any]:
+def _load(worker: Worker, engine: Contender, setting: Setting, vision: bool, found: Found) -> float:
+    """How long it takes; what the engine tells of itself is kept."""
     asked = _files(engine, setting)
     told = worker.ask("load", **asked, threads=setting.threads, vision=vision)
-    told["load"] = told.pop("seconds")
-    return told
+    seconds = told.pop("seconds")
+    found.engines[engine.name] |= told
+    return seconds
 
 
 def _files(engine: Contender, setting: Setting) -> dict[str, str]:

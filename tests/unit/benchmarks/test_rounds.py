@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from benchmarks.comparison.contenders import OURS, Contender
-from benchmarks.comparison.environments import Environment, OurOwn
+from benchmarks.comparison.environments import Environment, EnvironmentFailed, OurOwn
 from benchmarks.comparison.measures import MEASURES
 from benchmarks.comparison.process import Worker, WorkerError
 from benchmarks.comparison.rounds import Figure, Found, Setting, compare, passes
@@ -28,8 +28,19 @@ def run(folder: Path, engines: list[Contender], *names: str, gigabytes: float = 
         limits.append({"read": float(len(limits))})
         return limits[-1]
 
-    setting = Setting(folder / "model", folder, 2, ROUNDS, ask, lambda _: None)
-    return compare(engines, [MEASURES[name] for name in names], gigabytes, setting)
+    kept: list[int] = []
+    setting = Setting(
+        checkpoint=folder / "model",
+        cache=folder,
+        threads=2,
+        rounds=ROUNDS,
+        limits=ask,
+        tell=lambda _: None,
+        keep=lambda found: kept.append(len(found.limits)),
+    )
+    found = compare(engines, [MEASURES[name] for name in names], gigabytes, setting)
+    assert kept == [index + 1 for index in range(len(found.limits))]
+    return found
 
 
 def figure(found: Found, measure: str, engine: str) -> Figure:
@@ -77,6 +88,15 @@ def test_an_environment_that_cannot_be_made_is_a_reason(tmp_path: Path) -> None:
     found = run(tmp_path, [fake(OURS), peer], "prefill-128")
     assert "no-such-package-at-all" in found.engines["peer"]["error"]
     assert figure(found, "prefill-128", OURS).seconds
+
+
+def test_an_environment_is_made_once_and_anew_when_it_changes(tmp_path: Path) -> None:
+    python = Environment("one", []).python(tmp_path)
+    made = python.stat().st_ctime_ns, (tmp_path / "one.log").stat().st_mtime_ns
+    assert Environment("one", []).python(tmp_path) == python
+    assert (python.stat().st_ctime_ns, (tmp_path / "one.log").stat().st_mtime_ns) == made
+    with pytest.raises(EnvironmentFailed, match=r"see .*one\.log"):
+        Environment("one", [("--no-index", "no-such-package-at-all")]).python(tmp_path)
 
 
 def test_what_does_not_fit_together_runs_in_passes_with_ours_in_each(tmp_path: Path) -> None:
