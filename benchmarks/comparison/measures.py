@@ -39,13 +39,16 @@ class Measure:
         """Does it need the vision tower?"""
         return "width" in self.asked
 
+    @property
+    def unit(self) -> str:
+        """Of the figure as it is read."""
+        return {"prefill": "tok/s", "decode": "ms", "verify": "ms"}.get(self.do, "s")
+
     def told(self, seconds: float) -> str:
-        """The figure as it is read."""
-        if self.do == "prefill":
-            return f"{self.tokens / seconds:,.0f} tok/s"
-        return (
-            f"{1000 * seconds:,.1f} ms" if self.do in ("decode", "verify") else f"{seconds:.2f} s"
-        )
+        """The figure as it is read, without its unit."""
+        if self.unit == "tok/s":
+            return f"{self.tokens / seconds:,.0f}"
+        return f"{1000 * seconds:,.1f}" if self.unit == "ms" else f"{seconds:.2f}"
 
 
 def _prefill(tokens: int) -> Measure:

@@ -19,8 +19,8 @@ from benchmarks.comparison.results import Results, middle
 
 COLUMNS = ("", "median", "best", "worst", "× ours", "load s", "peak GB", "PSS GB", "own GB")
 EXPLAINED = f"""× ours: the median time divided by that of {OURS} in the same rounds; above 1 is
-slower. Limits: what the machine itself reached between the rounds. Memory: of the process when the
-measure had ended, and it had run all measures above it too, but for those from process start. Peak:
+slower. In brackets: what the machine itself reached between the rounds. Memory: of the process when
+the measure had ended; but for those from process start it had run all measures above it too. Peak:
 the most it had in memory; PSS: what it then had, its part of what is shared; own: anonymous."""
 Cells = tuple[str, ...]
 
@@ -53,7 +53,8 @@ def tables(results: Results) -> Iterator[tuple[str, list[Cells]]]:
                 if one["group"] == group
             ]
             if found:
-                yield f"{measure.title} ({limits(results, measure, group)})", found
+                about = limits(results, measure, group)
+                yield f"{measure.title}, in {measure.unit} ({about})", found
 
 
 def limits(results: Results, measure: Measure, group: int) -> str:
@@ -61,7 +62,7 @@ def limits(results: Results, measure: Measure, group: int) -> str:
     read, small, large = (
         (results.limit(measure.name, group, kind) or 0) / 1e9 for kind in ("read", "int8", "float")
     )
-    return f"limits: {read:.0f} GB/s, products per ns: int8 {small:.0f}, float32 {large:.0f}"
+    return f"read {read:.0f} GB/s; products: int8 {small:.0f}, float32 {large:.0f} G/s"
 
 
 def line(results: Results, measure: Measure, figure: Mapping[str, Any]) -> Cells:
