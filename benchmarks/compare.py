@@ -15,6 +15,8 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import signal
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
@@ -51,6 +53,7 @@ def main(words: Sequence[str] | None = None) -> None:
     if given.page:
         print(page(read(given.page)), end="")
         return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # and the workers with it
     if given.isa:
         native.force(given.isa)  # so that the limits are those of this variant too
     console = Console(stderr=True)
