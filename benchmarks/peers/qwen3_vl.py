@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import qwen3_vl  # noqa: F401 - before torch, whose threads then spin shortly
+
+# isort: split
 import numpy as np
 import torch
 from PIL import Image
