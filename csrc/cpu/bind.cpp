@@ -45,8 +45,10 @@ Matrices join(const std::vector<std::tuple<int, std::uintptr_t, std::size_t>>& g
               std::size_t inputs, Finish finish) {
     Matrices joined{{}, inputs, finish};
     for (const auto& [bits, address, rows] : given) {
-        if (bits != 4 && bits != 8) throw std::invalid_argument("weights have 4 or 8 bits");
-        const Format format = bits == 4 ? Format::int4 : Format::int8;
+        if (bits != 4 && bits != 8 && bits != 16) {
+            throw std::invalid_argument("weights have 4, 8 or 16 bits");
+        }
+        const Format format = bits == 4 ? Format::int4 : bits == 8 ? Format::int8 : Format::bf16;
         joined.all.push_back({format, pointer<const std::uint8_t>(address), rows});
     }
     return joined;

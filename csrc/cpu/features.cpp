@@ -59,7 +59,7 @@ constexpr std::uint32_t fma_bit = bit(12), osxsave_bit = bit(27), avx_bit = bit(
 constexpr std::uint32_t avx2_bit = bit(5), avx512f_bit = bit(16), avx512dq_bit = bit(17),
                         avx512bw_bit = bit(30), avx512vl_bit = bit(31);
 // Leaf 7, register c; leaf 7.1, register a.
-constexpr std::uint32_t avx512vnni_bit = bit(11), avxvnni_bit = bit(4);
+constexpr std::uint32_t avx512vnni_bit = bit(11), avxvnni_bit = bit(4), avx512bf16_bit = bit(5);
 // Saved state: SSE and AVX halves; masks and both parts of the AVX-512 registers.
 constexpr std::uint64_t avx_state = 0x06, avx512_state = 0xe0;
 
@@ -78,11 +78,13 @@ bool avx512() {
 
 bool avxvnni() { return avx2() && has_all(cpuid(7, 1).a, avxvnni_bit); }
 bool avx512vnni() { return avx512() && has_all(cpuid(7).c, avx512vnni_bit); }
+bool avx512bf16() { return avx512vnni() && has_all(cpuid(7, 1).a, avx512bf16_bit); }
 #else
 bool avx2() { return false; }
 bool avxvnni() { return false; }
 bool avx512() { return false; }
 bool avx512vnni() { return false; }
+bool avx512bf16() { return false; }
 #endif
 
 bool neon() {

@@ -8,6 +8,7 @@ bool avx2();
 bool avxvnni();
 bool avx512();
 bool avx512vnni();
+bool avx512bf16();
 bool neon();
 
 }  // namespace qwen3_vl::features

@@ -39,6 +39,17 @@ using Many = void(const Panel* weights, size_t panels, size_t quads, const int32
                   const int32_t* offsets, const float* scales, size_t tokens, float* block,
                   size_t width);
 
+// Puts some groups of a token into their places as pairs, which are `apart` from each other.
+template <typename Pair>
+using PlacePairs = void(const float* x, size_t inputs, size_t begin, size_t end, Pair* out,
+                        size_t apart);
+
+// The same products with weights in bfloat16.
+using FewPairs = void(const uint8_t* weights, size_t blocks, const FloatPair* x, size_t apart,
+                      size_t tokens, float* out, size_t stride);
+using ManyPairs = void(const uint8_t* const* weights, size_t panels, size_t blocks, const void* x,
+                       size_t tokens, float* block, size_t width);
+
 using WriteBlock = void(Finish how, const float* block, size_t tokens, size_t width,
                         const float* bias, float* out, size_t stride, size_t count);
 
@@ -70,6 +81,10 @@ struct Kernels {
     Few* int8_few;
     Unpack* unpack_int4;
     Many* many;
+    PlacePairs<FloatPair>* place_float_pairs;
+    PlacePairs<void>* place_pairs;  // of many tokens, `pair_bytes` each
+    FewPairs* bf16_few;
+    ManyPairs* bf16_many;
     WriteBlock* finish;
     TurnHead* turn_head;
     WritePage* write_page;
@@ -77,7 +92,8 @@ struct Kernels {
     Rounds *product_rounds, *float_rounds;
     ReadThrough* read_through;
     size_t tile_tokens, tile_panels;  // what fits the registers when many tokens meet a few panels
-    int largest_against_bytes;        // the largest code of activations that int8 weights bear
+    size_t pair_bytes;
+    int largest_against_bytes;  // the largest code of activations that int8 weights bear
 };
 
 }  // namespace qwen3_vl

@@ -11,6 +11,9 @@
 //
 // Int8 — w = row_scale · (code − 128), codes 1…255. A panel is one line of 64 bytes for each 4
 // inputs (byte 4·row + i: code of input i), then 16 row scales (float32).
+//
+// Bf16 — w as it is. A panel is one line of 64 bytes for each 2 inputs (number 2·row + i: of input
+// i), and nothing else.
 #pragma once
 
 #include <stddef.h>
@@ -21,6 +24,7 @@ namespace qwen3_vl {
 constexpr size_t panel_rows = 16;
 constexpr size_t line_bytes = 64;
 constexpr size_t quad = 4;  // inputs whose products one instruction adds up
+constexpr size_t pair = 2;  // the same of bfloat16
 
 constexpr size_t group_inputs = 32;
 constexpr size_t block_inputs = 128;
@@ -40,6 +44,12 @@ struct Rounded {
     int32_t* quads;    // few: [inputs / 4][tokens]; many: [tiles][inputs / 4][tokens of a tile]
     int32_t* offsets;  // [inputs / 32][tokens]; [tiles][inputs / 32][tokens of a tile]
     float* scales;     // [inputs / 32][tokens]; [tokens]
+};
+
+// Activations for weights in bfloat16, in pairs that lie as quads do. Up to eight tokens keep their
+// float32 numbers; more of them are rounded to bfloat16 where a variant multiplies that.
+struct FloatPair {
+    float of[pair];
 };
 
 // Unsigned 8-bit codes of a panel's weights, as products with many tokens read them.

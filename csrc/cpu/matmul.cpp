@@ -29,6 +29,27 @@ class Room {
     unsigned char* next_;
 };
 
+constexpr size_t most_panels = 16;  // that tokens meet together
+
+// How much of what there is in a product.
+struct Extent {
+    size_t tokens, blocks;  // of inputs
+    size_t threads;
+    bool is_few;
+    size_t together;  // tokens that lie interleaved
+
+    Extent(const Kernels& kernels, const Pool& pool, const Product& product)
+        : tokens(product.tokens),
+          blocks(rounded_up(product.inputs, block_inputs) / block_inputs),
+          threads(static_cast<size_t>(pool.threads())),
+          is_few(tokens <= few),
+          together(is_few ? tokens : kernels.tile_tokens) {}
+
+    size_t inputs() const { return blocks * block_inputs; }  // with the zeros that fill them up
+    size_t groups() const { return blocks * block_groups; }
+    size_t places() const { return rounded_up(tokens, together); }
+};
+
 // A panel among those of all matrices: its weights, and the columns of the output that it fills.
 struct Place {
     const uint8_t* weights;
@@ -36,30 +57,155 @@ struct Place {
     size_t column, count;
 };
 
+// Weights in 4 and 8 bits: tokens are rounded to 8 bits, and many of them meet unpacked panels.
+class Integers {
+   public:
+    using Ready = Panel;
+
+    Integers(const Kernels& kernels, const Product& product, const Extent& extent, Room& room)
+        : kernels_(kernels), inputs_(product.inputs), extent_(extent) {
+        for (size_t i = 0; i < product.count; ++i) {
+            if (product.matrices[i].format == Format::int8) most_ = kernels.largest_against_bytes;
+        }
+        x_.quads = room.take<int32_t>(extent.places() * extent.inputs() / quad);
+        x_.offsets = room.take<int32_t>(extent.places() * extent.groups());
+        x_.scales = room.take<float>(extent.places() * (extent.is_few ? extent.groups() : 1));
+        unpacked_ =
+            room.take<uint8_t>(extent.is_few ? 0 : extent.threads * most_panels * panel_room());
+    }
+
+    static size_t panel_bytes(Format format, size_t blocks) {
+        const size_t codes = format == Format::int4 ? blocks * block_bytes
+                                                    : blocks * block_inputs / quad * line_bytes;
+        return codes + panel_rows * sizeof(float);
+    }
+
+    void place_groups(const float* x, size_t token, size_t begin, size_t end) const {
+        kernels_.round_groups(x, inputs_, begin, end, most_, extent_.tokens, token, x_);
+    }
+
+    void place_token(const float* x, size_t token) const {
+        kernels_.round_token(x, inputs_, extent_.groups(), most_, token, x_);
+    }
+
+    void multiply_few(const Place& place, float* block, size_t width) const {
+        const auto kernel = place.format == Format::int4 ? kernels_.int4_few : kernels_.int8_few;
+        kernel(place.weights, extent_.blocks, x_, extent_.tokens, block, width);
+    }
+
+    // A panel as many tokens meet it, the i-th of those that this thread takes together.
+    Panel ready(const Place& place, size_t thread, size_t i) const {
+        if (place.format == Format::int4) {
+            uint8_t* const room = unpacked_ + (thread * most_panels + i) * panel_room();
+            return kernels_.unpack_int4(place.weights, extent_.blocks, room);
+        }
+        const uint8_t* const scales = place.weights + extent_.inputs() / quad * line_bytes;
+        return {place.weights, nullptr, reinterpret_cast<const float*>(scales)};
+    }
+
+    void multiply_many(const Panel* panels, size_t count, size_t token, size_t tokens, float* block,
+                       size_t width) const {
+        const size_t quads = extent_.inputs() / quad;
+        const int32_t* x = x_.quads + token * quads;
+        const int32_t* offsets = x_.offsets + token * extent_.groups();
+        for (size_t i = 0, step; i < count; i += step) {
+            step = together(panels + i, count - i);
+            kernels_.many(panels + i, step, quads, x, offsets, x_.scales + token, tokens,
+                          block + i * panel_rows, width);
+        }
+    }
+
+    // Bytes of a panel as many tokens meet it.
+    size_t panel_room() const { return rounded_up(unpacked_bytes(extent_.blocks), line_bytes); }
+
+   private:
+    // How many of these panels a kernel takes at once: they must be unpacked alike.
+    size_t together(const Panel* panels, size_t count) const {
+        const bool alike = count > 1 && !panels[0].scales == !panels[1].scales;
+        return alike ? kernels_.tile_panels : 1;
+    }
+
+    const Kernels& kernels_;
+    const size_t inputs_;
+    const Extent& extent_;
+    int most_ = 127;
+    Rounded x_;
+    uint8_t* unpacked_;
+};
+
+// Weights in bfloat16, multiplied as they lie, with pairs of activations.
+class Floats {
+   public:
+    using Ready = const uint8_t*;
+
+    Floats(const Kernels& kernels, const Product& product, const Extent& extent, Room& room)
+        : kernels_(kernels), inputs_(product.inputs), extent_(extent) {
+        const size_t bytes = extent.is_few ? sizeof(FloatPair) : kernels.pair_bytes;
+        x_ = room.take<uint8_t>(extent.places() * pairs() * bytes);
+    }
+
+    static size_t panel_bytes(Format, size_t blocks) {
+        return blocks * block_inputs / pair * line_bytes;
+    }
+
+    void place_groups(const float* x, size_t token, size_t begin, size_t end) const {
+        kernels_.place_float_pairs(x, inputs_, begin, end, float_pairs() + token, extent_.tokens);
+    }
+
+    void place_token(const float* x, size_t token) const {
+        const size_t place = token % extent_.together;
+        kernels_.place_pairs(x, inputs_, 0, extent_.groups(),
+                             tile(token - place) + place * kernels_.pair_bytes, extent_.together);
+    }
+
+    void multiply_few(const Place& place, float* block, size_t width) const {
+        kernels_.bf16_few(place.weights, extent_.blocks, float_pairs(), extent_.tokens,
+                          extent_.tokens, block, width);
+    }
+
+    const uint8_t* ready(const Place& place, size_t, size_t) const { return place.weights; }
+
+    void multiply_many(const uint8_t* const* panels, size_t count, size_t token, size_t tokens,
+                       float* block, size_t width) const {
+        for (size_t i = 0, step; i < count; i += step) {
+            step = std::min(count - i, kernels_.tile_panels);
+            kernels_.bf16_many(panels + i, step, extent_.blocks, tile(token), tokens,
+                               block + i * panel_rows, width);
+        }
+    }
+
+    size_t panel_room() const { return panel_bytes(Format::bf16, extent_.blocks); }
+
+   private:
+    size_t pairs() const { return extent_.inputs() / pair; }
+    uint8_t* tile(size_t token) const { return x_ + token * pairs() * kernels_.pair_bytes; }
+    FloatPair* float_pairs() const { return reinterpret_cast<FloatPair*>(x_); }
+
+    const Kernels& kernels_;
+    const size_t inputs_;
+    const Extent& extent_;
+    uint8_t* x_;
+};
+
+// A product of weights in some `Numbers`, which lay tokens out and multiply panels.
+template <typename Numbers>
 class Multiplication {
    public:
     Multiplication(const Kernels& kernels, Pool& pool, const Product& product, void* scratch)
         : kernels_(kernels),
           pool_(pool),
           product_(product),
-          is_few_(product.tokens <= few),
           gated_(product.finish == Finish::gate),
-          blocks_(rounded_up(product.inputs, block_inputs) / block_inputs),
-          together_(is_few_ ? product.tokens : kernels.tile_tokens),
-          room_(scratch) {
+          extent_(kernels, pool, product),
+          room_(scratch),
+          numbers_(kernels, product, extent_, room_),
+          normal_(room_.take<float>(product.norm.weight ? extent_.threads * normal_room() : 0)),
+          results_(room_.take<float>(extent_.threads * results_room)) {
         for (size_t i = 0; i < product.count; ++i) {
             const Matrix& matrix = product.matrices[i];
             panels_ += panels_of(matrix);
             if (i == 0 || !gated_) columns_ += matrix.rows;
-            if (matrix.format == Format::int8) most_ = kernels.largest_against_bytes;
         }
-        const size_t tokens = rounded_up(product.tokens, together_);
-        x_.quads = room_.take<int32_t>(tokens * blocks_ * block_inputs / quad);
-        x_.offsets = room_.take<int32_t>(tokens * groups());
-        x_.scales = room_.take<float>(is_few_ ? tokens * groups() : tokens);
-        normal_ = room_.take<float>(product.norm.weight ? threads() * normal_room() : 0);
-        unpacked_ = room_.take<uint8_t>(is_few_ ? 0 : threads() * most_panels * panel_room());
-        results_ = room_.take<float>(threads() * results_room);
     }
 
     size_t bytes(const void* scratch) const {
@@ -67,9 +213,9 @@ class Multiplication {
     }
 
     void run() {
-        pool_.run([this](int thread) { round(static_cast<size_t>(thread)); });
+        pool_.run([this](int thread) { place_tokens(static_cast<size_t>(thread)); });
         pool_.run([this](int thread) {
-            if (is_few_) {
+            if (extent_.is_few) {
                 multiply_few(static_cast<size_t>(thread));
             } else {
                 multiply_many(static_cast<size_t>(thread));
@@ -78,7 +224,6 @@ class Multiplication {
     }
 
    private:
-    static constexpr size_t most_panels = 16;  // that tokens meet together
     static constexpr size_t most_tokens = 8;
     static constexpr size_t results_room = most_tokens * most_panels * panel_rows;
     static constexpr size_t stretches = 8;            // of the weights, for each thread
@@ -88,19 +233,10 @@ class Multiplication {
         return rounded_up(matrix.rows, panel_rows) / panel_rows;
     }
 
-    size_t threads() const { return static_cast<size_t>(pool_.threads()); }
-    size_t groups() const { return blocks_ * block_groups; }
     size_t normal_room() const { return rounded_up(product_.inputs, line_bytes); }
-    size_t panel_room() const { return rounded_up(unpacked_bytes(blocks_), line_bytes); }
-
-    size_t panel_bytes(Format format) const {
-        const size_t codes = format == Format::int4 ? blocks_ * block_bytes
-                                                    : blocks_ * block_inputs / quad * line_bytes;
-        return codes + panel_rows * sizeof(float);
-    }
 
     // Panels that are multiplied together: with a gate those of the same rows of both matrices.
-    size_t unit_panels() const { return gated_ ? 2 : is_few_ ? 1 : kernels_.tile_panels; }
+    size_t unit_panels() const { return gated_ ? 2 : extent_.is_few ? 1 : kernels_.tile_panels; }
     size_t units() const { return rounded_up(panels_, unit_panels()) / unit_panels(); }
 
     size_t places(size_t unit, Place* found) const {
@@ -126,30 +262,30 @@ class Multiplication {
 
     Place place(const Matrix& matrix, size_t panel, size_t column) const {
         const size_t row = panel * panel_rows;
-        return {matrix.panels + panel * panel_bytes(matrix.format), matrix.format, column + row,
+        const size_t bytes = Numbers::panel_bytes(matrix.format, extent_.blocks);
+        return {matrix.panels + panel * bytes, matrix.format, column + row,
                 std::min(panel_rows, matrix.rows - row)};
     }
 
     // Few tokens are split by inputs, many by tiles: no two threads write to one cache line.
-    void round(size_t thread) const {
+    void place_tokens(size_t thread) const {
         const size_t units =
-            is_few_ ? groups() : rounded_up(product_.tokens, together_) / together_;
-        const size_t begin = units * thread / threads(), end = units * (thread + 1) / threads();
-        if (is_few_) {
+            extent_.is_few ? extent_.groups() : extent_.places() / extent_.together;
+        const size_t begin = units * thread / extent_.threads,
+                     end = units * (thread + 1) / extent_.threads;
+        if (extent_.is_few) {
             for (size_t token = 0; token < product_.tokens; ++token) {
-                kernels_.round_groups(prepared(token, thread), product_.inputs, begin, end, most_,
-                                      product_.tokens, token, x_);
+                numbers_.place_groups(prepared(token, thread), token, begin, end);
             }
         } else {
-            const size_t last = std::min(end * together_, product_.tokens);
-            for (size_t token = begin * together_; token < last; ++token) {
-                kernels_.round_token(prepared(token, thread), product_.inputs, groups(), most_,
-                                     token, x_);
+            const size_t last = std::min(end * extent_.together, product_.tokens);
+            for (size_t token = begin * extent_.together; token < last; ++token) {
+                numbers_.place_token(prepared(token, thread), token);
             }
         }
     }
 
-    // A token as it is rounded: normalised, in this thread's room, or as it came.
+    // A token as it is laid out: normalised, in this thread's room, or as it came.
     const float* prepared(size_t token, size_t thread) const {
         const Norm& norm = product_.norm;
         const float* const x = product_.x + token * product_.inputs;
@@ -167,7 +303,7 @@ class Multiplication {
     // may slow one of them.
     void multiply_few(size_t thread) {
         float* const block = results_ + thread * results_room;
-        const size_t stretch = std::max<size_t>(1, units() / (stretches * threads()));
+        const size_t stretch = std::max<size_t>(1, units() / (stretches * extent_.threads));
         for (size_t unit = 0, end = 0;; ++unit) {
             if (unit == end) {
                 unit = next_.fetch_add(stretch, std::memory_order_relaxed);
@@ -177,10 +313,7 @@ class Multiplication {
             Place found[most_panels];
             const size_t count = places(unit, found);
             for (size_t i = 0; i < count; ++i) {
-                const auto kernel =
-                    found[i].format == Format::int4 ? kernels_.int4_few : kernels_.int8_few;
-                kernel(found[i].weights, blocks_, x_, product_.tokens, block + i * panel_rows,
-                       count * panel_rows);
+                numbers_.multiply_few(found[i], block + i * panel_rows, count * panel_rows);
             }
             write(block, found, count, 0, product_.tokens);
         }
@@ -188,33 +321,18 @@ class Multiplication {
 
     // Each thread takes the next panels that nobody has; all tokens meet them while they are near.
     void multiply_many(size_t thread) {
-        const size_t quads = blocks_ * block_inputs / quad;
-        uint8_t* const room = unpacked_ + thread * most_panels * panel_room();
         float* const block = results_ + thread * results_room;
         for (size_t unit; (unit = next_.fetch_add(span(), std::memory_order_relaxed)) < units();) {
             Place found[most_panels];
-            Panel panels[most_panels];
+            typename Numbers::Ready panels[most_panels];
             size_t count = 0;
             for (size_t end = std::min(unit + span(), units()); unit < end; ++unit) {
                 count += places(unit, found + count);
             }
-            for (size_t i = 0; i < count; ++i) {
-                panels[i] =
-                    found[i].format == Format::int4
-                        ? kernels_.unpack_int4(found[i].weights, blocks_, room + i * panel_room())
-                        : Panel{found[i].weights, nullptr,
-                                reinterpret_cast<const float*>(found[i].weights +
-                                                               quads * line_bytes)};
-            }
-            for (size_t token = 0; token < product_.tokens; token += together_) {
-                const size_t tokens = std::min(together_, product_.tokens - token);
-                const int32_t* x = x_.quads + token * quads;
-                const int32_t* offsets = x_.offsets + token * groups();
-                for (size_t i = 0, step; i < count; i += step) {
-                    step = together(panels + i, count - i);
-                    kernels_.many(panels + i, step, quads, x, offsets, x_.scales + token, tokens,
-                                  block + i * panel_rows, count * panel_rows);
-                }
+            for (size_t i = 0; i < count; ++i) panels[i] = numbers_.ready(found[i], thread, i);
+            for (size_t token = 0; token < product_.tokens; token += extent_.together) {
+                const size_t tokens = std::min(extent_.together, product_.tokens - token);
+                numbers_.multiply_many(panels, count, token, tokens, block, count * panel_rows);
                 write(block, found, count, token, tokens);
             }
         }
@@ -223,15 +341,9 @@ class Multiplication {
     // How many units of many tokens a thread takes at once: as many as stay near while a tile of
     // tokens meets them, but not so many that other threads would wait for it at the end.
     size_t span() const {
-        const size_t near = near_bytes / (unit_panels() * panel_room());
-        const size_t fair = units() / (stretches * threads());
+        const size_t near = near_bytes / (unit_panels() * numbers_.panel_room());
+        const size_t fair = units() / (stretches * extent_.threads);
         return std::max<size_t>(1, std::min({near, fair, most_panels / unit_panels()}));
-    }
-
-    // How many of these panels a kernel takes at once: they must be unpacked alike.
-    size_t together(const Panel* panels, size_t count) const {
-        const bool alike = count > 1 && !panels[0].scales == !panels[1].scales;
-        return alike ? kernels_.tile_panels : 1;
     }
 
     void write(const float* block, const Place* places, size_t count, size_t token,
@@ -248,25 +360,28 @@ class Multiplication {
     const Kernels& kernels_;
     Pool& pool_;
     const Product& product_;
-    const bool is_few_, gated_;
-    const size_t blocks_;
-    const size_t together_;  // tokens that lie interleaved
+    const bool gated_;
+    const Extent extent_;
     size_t panels_ = 0, columns_ = 0;
-    int most_ = 127;
     Room room_;
-    Rounded x_;
-    float* normal_;
-    uint8_t* unpacked_;
-    float* results_;
+    const Numbers numbers_;
+    float* const normal_;
+    float* const results_;
     std::atomic<size_t> next_{0};
 };
+
+template <typename Numbers>
+void multiply_with(const Kernels& kernels, Pool& pool, const Product& product) {
+    const size_t bytes = Multiplication<Numbers>(kernels, pool, product, nullptr).bytes(nullptr);
+    Multiplication<Numbers>(kernels, pool, product, pool.room(bytes)).run();
+}
 
 }  // namespace
 
 void multiply(const Kernels& kernels, Pool& pool, const Product& product) {
     const std::lock_guard<std::mutex> turn(pool.turn());
-    const size_t bytes = Multiplication(kernels, pool, product, nullptr).bytes(nullptr);
-    Multiplication(kernels, pool, product, pool.room(bytes)).run();
+    const bool is_bf16 = product.matrices[0].format == Format::bf16;
+    (is_bf16 ? multiply_with<Floats> : multiply_with<Integers>)(kernels, pool, product);
 }
 
 }  // namespace qwen3_vl

@@ -6,7 +6,7 @@
 
 namespace qwen3_vl {
 
-enum class Format { int4, int8 };
+enum class Format { int4, int8, bf16 };
 
 struct Matrix {
     Format format;
@@ -24,7 +24,7 @@ struct Product {
     const float* x;  // [tokens, inputs]
     Norm norm;
     size_t tokens, inputs;
-    const Matrix* matrices;  // of the same input
+    const Matrix* matrices;  // of the same input; all of them bf16, or none
     size_t count;
     Finish finish;
     const float* bias;  // null: none

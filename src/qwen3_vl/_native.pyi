@@ -98,7 +98,7 @@ class Variant:
     def read(self, pool: Pool, at: int, count: int, /) -> None: ...
 
 def join(matrices: list[tuple[int, int, int]], inputs: int, finish: Finish, /) -> Matrices:
-    """Matrices of 4 or 8 bits: (bits, address, outputs)."""
+    """Matrices of 4 and 8 bits, or all of 16: (bits, address, outputs)."""
 
 def available_variants() -> list[Variant]:
     """Those that this machine runs, fastest first."""

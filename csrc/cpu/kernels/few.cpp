@@ -3,20 +3,11 @@
 // A token's result does not depend on how many there are: each has its own sums, in one order. So
 // drafts are verified with the very numbers that decoding alone would give.
 #include "../kernels.h"
+#include "../simd/ahead.h"
 #include "../simd/simd.h"
 
 namespace qwen3_vl::QWEN3_VL_VARIANT {
 namespace {
-
-// How far ahead of its use a line is asked for: farther than memory takes, and over the 4 KB pages
-// at which the processor's own look-ahead stops.
-constexpr size_t ahead = 6144;
-
-inline void ask_for(const uint8_t* line) {
-#if defined(__GNUC__)
-    __builtin_prefetch(line + ahead, 0, 2);
-#endif
-}
 
 // What each format adds for one group of inputs: rows of products, with the weights' group scales.
 struct Int4 {

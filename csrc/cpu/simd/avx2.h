@@ -1,4 +1,5 @@
 #pragma once
 
 #include "floats256.h"
+#include "pairs_float.h"
 #include "quads256.h"

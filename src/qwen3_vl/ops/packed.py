@@ -1,4 +1,4 @@
-"""Weights in four or eight bits as kernels read them (csrc/cpu/layout.h), and products with them.
+"""Weights in 4, 8 or 16 bits as kernels read them (csrc/cpu/layout.h).
 
 A matrix [outputs, inputs] becomes bytes [panels, bytes]: sixteen outputs to a panel.
 """
@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Bits = Literal[4, 8]
+Bits = Literal[4, 8, 16]
+"""Of a weight: 16 are bfloat16."""
 
 ROWS = 16
 """Outputs of a panel."""
@@ -35,6 +36,8 @@ def panel_bytes(inputs: int, bits: Bits) -> int:
     """The bytes of a panel."""
     blocks = -(-inputs // BLOCK)
     codes = blocks * BLOCK * ROWS * bits // 8
+    if bits == 16:
+        return codes
     return codes + (blocks * ALIGNMENT if bits == 4 else 0) + 4 * ROWS
 
 
@@ -49,6 +52,8 @@ def pack(weight: Tensor, bits: Bits) -> Tensor:
 
 
 def _pack(weight: Tensor, bits: Bits) -> Tensor:
+    if bits == 16:
+        return _lay_out_bf16(weight.bfloat16())
     if bits == 8:
         codes, row_scales = round_int8(weight.float())
         return _join(_lay_out(codes, quads=1), row_scales)
@@ -59,6 +64,10 @@ def _pack(weight: Tensor, bits: Bits) -> Tensor:
 def unpack(packed: Tensor, outputs: int, inputs: int, bits: Bits) -> Tensor:
     """The matrix in float32 that packed bytes stand for."""
     blocks = -(-inputs // BLOCK)
+    if bits == 16:
+        pairs = packed.view(torch.int32).reshape(len(packed), -1, ROWS).transpose(1, 2)
+        weight = pairs.contiguous().view(torch.bfloat16).reshape(-1, blocks * BLOCK)
+        return weight[:outputs, :inputs].float()
     body, tail = packed[:, : -4 * ROWS], packed[:, -4 * ROWS :]
     row_scales = tail.contiguous().view(torch.float32).reshape(-1, 1)
     if bits == 8:
@@ -135,6 +144,13 @@ def _lay_out_int4(codes: Tensor, scales: Tensor) -> Tensor:
     split = full.reshape(panels, ROWS, blocks, BLOCK // GROUP).permute(0, 2, 3, 1)
     parts = (nibbles.reshape(panels, blocks, -1), split.reshape(panels, blocks, -1))
     return torch.cat(parts, dim=2)
+
+
+def _lay_out_bf16(weight: Tensor) -> Tensor:
+    outputs, inputs = weight.shape
+    pairs = F.pad(weight, (0, -inputs % BLOCK, 0, -outputs % ROWS)).view(torch.int32)
+    lines = pairs.reshape(-1, ROWS, pairs.shape[1]).transpose(1, 2)
+    return lines.contiguous().view(torch.uint8).flatten(1)
 
 
 def _join(codes: Tensor, row_scales: Tensor) -> Tensor:

@@ -1,8 +1,10 @@
 """Products of float32 tokens with packed matrices, and what surrounds them, in one native call.
 
 `weights · norm(x) + bias`, then nothing, a GELU, a gate, or an addition to what is there. The
-meaning multiplies with the restored weights; the kernels round the tokens to 8 bits besides: up to
-eight of them by groups of 32 inputs, more of them each as a whole.
+meaning multiplies with the restored weights. For weights in 4 or 8 bits the kernels round the
+tokens to 8 bits besides: up to eight of them by groups of 32 inputs, more of them each as a whole.
+For weights in bfloat16 they round nothing, but more than eight tokens to bfloat16 where the
+processor multiplies that.
 """
 
 from __future__ import annotations
@@ -49,6 +51,11 @@ class Product:
         if any(one.data.data_ptr() % ALIGNMENT for one in matrices):
             raise InputError(
                 f"packed weights must begin at a multiple of {ALIGNMENT} bytes; clone() them"
+            )
+        if len({one.bits == 16 for one in matrices}) > 1:
+            raise InputError(
+                "a product takes matrices of 16 bits, or of 4 and 8, not both; "
+                "make a product of each kind"
             )
         self.matrices = matrices
         self.finish: Finish = finish

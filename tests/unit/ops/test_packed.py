@@ -21,7 +21,7 @@ def weight() -> torch.Tensor:
     return made
 
 
-@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("bits", [4, 8, 16])
 @pytest.mark.parametrize(("outputs", "inputs"), SIZES)
 def test_any_size_comes_back(outputs: int, inputs: int, bits: Bits) -> None:
     weight = torch.randn(outputs, inputs, generator=torch.Generator().manual_seed(1))
@@ -49,8 +49,15 @@ def test_4_bits_are_better_than_a_step_that_holds_the_largest(weight: torch.Tens
     assert not restored[7].any()
 
 
-@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("bits", [4, 8, 16])
 def test_what_was_packed_packs_to_the_same(weight: torch.Tensor, bits: Bits) -> None:
     restored = packed.unpack(packed.pack(weight, bits), *weight.shape, bits)
     again = packed.unpack(packed.pack(restored, bits), *weight.shape, bits)
     assert (again - restored).norm() < 0.01 * restored.norm()
+
+
+def test_16_bits_are_the_nearest_bfloat16_numbers(weight: torch.Tensor) -> None:
+    rounded = weight.bfloat16()
+    for given in (weight, rounded):
+        restored = packed.unpack(packed.pack(given, 16), *weight.shape, 16)
+        assert torch.equal(restored, rounded.float())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 from torch import Tensor
@@ -10,9 +12,10 @@ from qwen3_vl.errors import InputError
 from qwen3_vl.ops import native
 from qwen3_vl.ops.packed import GROUP, Bits, pack, unpack
 from qwen3_vl.ops.products import Finish, Norm, Packed, Product, meaning
+from qwen3_vl.testing import tolerance
 
 VARIANTS = [one.name for one in native.available_variants()]
-TOKENS = (1, 2, 7, 8, 9, 16, 41)
+TOKENS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 17, 41, 64)
 GUARD = 8
 
 
@@ -31,8 +34,16 @@ def tokens(count: int, inputs: int) -> Tensor:
 
 def most(x: Tensor, one: Packed, count: int) -> Tensor:
     """How far a result may lie from the meaning: half a step of each rounded activation, times the
-    weight; for many tokens half an eighth-step of weights too, where rows have one scale."""
+    weight; for many tokens half an eighth-step of weights too, where rows have one scale.
+
+    Beside bfloat16 weights, half a step of bfloat16, where that is multiplied; and the float32 sum.
+    """
     weight = unpack(one.data, one.outputs, one.inputs, one.bits).abs().double()
+    if one.bits == 16:
+        magnitude = x.abs().double() @ weight.T
+        is_rounded = count > 8 and os.environ[native.FORCED_BY] == "avx512bf16"
+        rounding = magnitude * torch.finfo(torch.bfloat16).eps / 2 if is_rounded else 0
+        return tolerance(magnitude, one.inputs, torch.float32) + rounding
     codes = 63 if one.bits == 8 else 127  # the fewest that a variant uses
     if count <= 8:
         groups = torch.nn.functional.pad(x, (0, -one.inputs % GROUP)).unflatten(1, (-1, GROUP))
@@ -46,17 +57,17 @@ def most(x: Tensor, one: Packed, count: int) -> Tensor:
     return 1.001 * bound + 1e-6
 
 
-@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("bits", [4, 8, 16])
 @pytest.mark.parametrize("count", TOKENS)
 @pytest.mark.usefixtures("variant")
 def test_a_product_is_near_its_meaning(bits: Bits, count: int) -> None:
-    for outputs, inputs in ((16, 128), (50, 200), (96, 512)):
+    for outputs, inputs in ((16, 128), (50, 200), (1, 131), (96, 512)):
         one, x = matrix(outputs, inputs, bits), tokens(count, inputs)
         got = Product(one)(x)
         assert ((got - meaning(x.double(), [one])).abs() <= most(x, one, count)).all()
 
 
-@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("bits", [4, 8, 16])
 @pytest.mark.usefixtures("variant")
 def test_a_token_gives_the_same_bits_among_any_few(bits: Bits) -> None:
     product, x = Product(matrix(50, 384, bits)), tokens(8, 384)
@@ -65,13 +76,15 @@ def test_a_token_gives_the_same_bits_among_any_few(bits: Bits) -> None:
         assert torch.equal(product(x[:count]), alone[:count])
 
 
+@pytest.mark.parametrize("bits", [(4, 8), (16, 16)])
 @pytest.mark.parametrize("count", [3, 20])
 @pytest.mark.parametrize("finish", ["store", "add", "gelu", "gate"])
 @pytest.mark.usefixtures("variant")
-def test_what_surrounds_a_product(finish: Finish, count: int) -> None:
+def test_what_surrounds_a_product(finish: Finish, count: int, bits: tuple[Bits, Bits]) -> None:
     """Norm, bias and finish cost no accuracy of their own: the product of the same rounded tokens
     with `store` is what they start from."""
-    matrices = [matrix(40, 256, 4, 1), matrix(40 if finish == "gate" else 17, 256, 8, 2)]
+    second = 40 if finish == "gate" else 17
+    matrices = [matrix(40, 256, bits[0], 1), matrix(second, 256, bits[1], 2)]
     x = tokens(count, 256)
     bias = None if finish == "gate" else torch.randn(57)
     for norm in (
@@ -94,12 +107,13 @@ def test_what_surrounds_a_product(finish: Finish, count: int) -> None:
         torch.testing.assert_close(got.double(), expected, rtol=2e-6, atol=2e-6)
 
 
+@pytest.mark.parametrize("bits", [4, 8, 16])
 @pytest.mark.usefixtures("variant")
-def test_nothing_is_written_beside_the_result() -> None:
+def test_nothing_is_written_beside_the_result(bits: Bits) -> None:
     for count, outputs in ((1, 17), (8, 33), (9, 17), (20, 50)):
         room = torch.full((count * outputs + 2 * GUARD,), 7.0)
         out = room[GUARD:-GUARD].view(count, outputs)
-        Product(matrix(outputs, 200, 4))(tokens(count, 200), out=out)
+        Product(matrix(outputs, 200, bits))(tokens(count, 200), out=out)
         assert (room[:GUARD] == 7).all()
         assert (room[-GUARD:] == 7).all()
         assert not (out == 7).any()
@@ -113,10 +127,18 @@ def test_weights_that_lie_askew_are_refused() -> None:
         Product(Packed(askew, 16, 128, 4))
 
 
+def test_bfloat16_and_other_weights_take_products_of_their_own() -> None:
+    with pytest.raises(InputError, match="make a product of each kind"):
+        Product(matrix(16, 128, 8), matrix(16, 128, 16))
+
+
+@pytest.mark.parametrize("bits", [(4, 8), (16, 16)])
 @pytest.mark.parametrize("threads", [2, 3, 7])
 @pytest.mark.parametrize("count", [1, 5, 40])
-def test_any_number_of_threads_gives_the_same(threads: int, count: int) -> None:
-    product, x = Product(matrix(200, 384, 4), matrix(50, 384, 8)), tokens(count, 384)
+def test_any_number_of_threads_gives_the_same(
+    threads: int, count: int, bits: tuple[Bits, Bits]
+) -> None:
+    product, x = Product(matrix(200, 384, bits[0]), matrix(50, 384, bits[1])), tokens(count, 384)
     norm = Norm(torch.rand(384) + 0.5, 1e-6)
     alone = product(x, norm)
     torch.set_num_threads(threads)
