@@ -78,6 +78,7 @@ _OPTIMIZATION = {
     "UnifiedOptimizationManager": "qwen3_vl.compat.optimizers",
     "UnifiedOptimizationOrchestrator": "qwen3_vl.compat.optimizers:UnifiedOptimizationManager",
     "VisionInt8": "qwen3_vl.optimization.vision.vision_int8",
+    "WeightBf16": "qwen3_vl.optimization.precision.weight_bf16",
     "WeightInt4": "qwen3_vl.optimization.precision.weight_int4",
     "WeightInt8": "qwen3_vl.optimization.precision.weight_int8",
     **_KV_CACHE,

@@ -112,7 +112,10 @@ def _norm(norm: RMSNorm) -> Norm:
 
 
 def packed_matrices(layer: DecoderLayer) -> Sequence[PackedLinear] | None:
-    """The seven matrices of a layer if all are packed, and nothing is added to them."""
+    """The seven matrices of a layer if all are packed, and nothing is added to them.
+
+    Those of one product must be bfloat16 together.
+    """
     if not isinstance(layer.mlp, TextMLP):
         return None
     attention, mlp = layer.self_attn, layer.mlp
@@ -121,4 +124,7 @@ def packed_matrices(layer: DecoderLayer) -> Sequence[PackedLinear] | None:
         *(mlp.gate_proj, mlp.up_proj, mlp.down_proj),
     ]
     packed = [one for one in matrices if isinstance(one, PackedLinear)]
-    return packed if len(packed) == len(matrices) else None
+    if len(packed) < len(matrices):
+        return None
+    is_bf16 = [one.bits == 16 for one in packed]
+    return packed if len(set(is_bf16[:3])) == len(set(is_bf16[4:6])) == 1 else None

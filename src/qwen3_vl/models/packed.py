@@ -13,7 +13,7 @@ from qwen3_vl.ops.products import Packed, Product
 
 
 class PackedLinear(StoredModule):
-    """`x` times weights of four or eight bits, plus a bias."""
+    """`x` times weights of 4, 8 or 16 bits, plus a bias."""
 
     def __init__(self, inputs: int, outputs: int, *, bias: bool, bits: Bits) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class PackedLinear(StoredModule):
 
     @property
     def _form(self) -> str:
-        return f"int{self.bits}"
+        return "bf16" if self.bits == 16 else f"int{self.bits}"
 
     def _joined(self) -> Product:
         """A product of this matrix alone; made anew when its memory has moved."""

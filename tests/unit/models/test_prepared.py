@@ -19,7 +19,7 @@ from qwen3_vl.recipes import compile_recipe
 from qwen3_vl.testing import Bench
 
 SHAPES = {"one": (2, 64), "two": (3, 128)}
-RECIPE = 'weight_int4|head_int8|weight_int8(modules="visual")'
+RECIPE = 'weight_int4|head_int8|weight_bf16(modules="visual", words=false)'
 
 
 def fill(path: Path) -> None:

@@ -58,8 +58,9 @@ class KernelFusion:
         dim = vision.hidden_size // vision.num_heads
         told: list[str] = []
         if loose := layers.count(None):
-            why = "not all of their weights are packed by weight_int4 or weight_int8 and without"
-            told.append(f"{loose} of {len(layers)} layers run module by module: {why} adapters")
+            packed = "weights are not packed by weight_int4, weight_int8 or weight_bf16"
+            why = f"some {packed}, have adapters, or are bfloat16 beside others in one product"
+            told.append(f"{loose} of {len(layers)} layers run module by module: {why}")
         elif not attends_in_pages(plan.seams):
             why = "the cache is not kv_int8 or kv_bf16, or another technique decides about it"
             told.append(f"attention of the decoder runs in torch: {why}")

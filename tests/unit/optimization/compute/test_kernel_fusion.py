@@ -18,6 +18,7 @@ from qwen3_vl.optimization.attention.memory_efficient_attention import MemoryEff
 from qwen3_vl.optimization.compute.kernel_fusion import KernelFusion
 from qwen3_vl.optimization.kv_cache.kv_bf16 import KvBf16
 from qwen3_vl.optimization.kv_cache.kv_int8 import KvInt8
+from qwen3_vl.optimization.precision.weight_bf16 import WeightBf16
 from qwen3_vl.optimization.precision.weight_int4 import WeightInt4
 from qwen3_vl.optimization.precision.weight_int8 import WeightInt8
 from qwen3_vl.optimization.vision.vision_int8 import VisionInt8
@@ -27,7 +28,10 @@ from qwen3_vl.testing import Bench, tiny_config
 from tests.support.tiny_models import CONFIGS, random_model
 
 DECODER = WeightInt8(modules="language_model")
-PACKED = [(WeightInt4(),), (DECODER,), (WeightInt4(), KvBf16()), (WeightInt4(), KvInt8())]
+PACKED = [
+    *((WeightInt4(),), (DECODER,), (WeightBf16(modules="language_model"),)),
+    *((WeightInt4(), KvBf16()), (WeightInt4(), KvInt8())),
+]
 
 
 def names(steps: tuple[Optimization, ...]) -> str:
@@ -160,6 +164,22 @@ def test_a_bfloat16_model_gets_bfloat16_back(bench: Bench) -> None:
         (
             (WeightInt4(modules=r"language_model\.layers\.1\."), KvInt8()),
             ("3 of 4 layers run module by module", "4 of 4 blocks of the vision tower run module"),
+        ),
+        (
+            (
+                WeightInt4(modules="[qkv]_proj"),
+                WeightBf16(modules="(o|gate|up|down)_proj"),
+                *(KvInt8(), VisionInt8()),
+            ),
+            (),
+        ),
+        (
+            (
+                WeightInt4(modules="([vo]|gate|up|down)_proj"),
+                WeightBf16(modules="[qk]_proj"),
+                *(KvInt8(), VisionInt8()),
+            ),
+            ("4 of 4 layers run module by module",),
         ),
     ],
 )
