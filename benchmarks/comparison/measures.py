@@ -62,7 +62,7 @@ def _decode(context: int) -> Measure:
 
 
 def _verify(context: int) -> Measure:
-    asked = {"context": context, "count": DRAFTS}
+    asked = {"context": context, "count": DRAFTS, "steps": STEPS // DRAFTS}
     title = f"{DRAFTS} drafted tokens after {context}"
     return Measure(f"verify-{context}", "verify", asked, title)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.comparison.contenders import AVX2, OURS, PLAIN
+from benchmarks.comparison.contenders import AVX2, BF16, OURS
 from benchmarks.comparison.measures import MEASURES
 from benchmarks.comparison.report import COLUMNS, EXPLAINED, refusals, tables
 from benchmarks.comparison.results import Results, middle
@@ -137,8 +137,8 @@ TARGETS = (
     faster("first token, 640×480, warm", "first-640x480", 1.15, OPENVINO),
     faster(f"{SEEN}, AVX2", "first-1024x768", 2.8, LLAMA, variant=AVX2),
     faster(f"{SEEN}, from process start", "start-1024x768", 1.6, OPENVINO),
-    smaller("peak memory, that prompt", "start-1024x768", 0.6, LLAMA),
-    faster("decode, bf16 weights", "decode-128", 2.2, TRANSFORMERS, own=PLAIN),
+    smaller("peak memory up to that prompt", "first-1024x768", 0.6, LLAMA),
+    faster("decode, bf16 weights", "decode-128", 2.2, TRANSFORMERS, own=BF16),
 )
 
 
@@ -199,7 +199,7 @@ def part(results: Results) -> str:
 
 {machine["cpu"]}, {machine["cores"]} cores, {machine["memory"] / 1e9:.0f} GB, {machine["system"]},
 Python {machine["python"]}; {settings["threads"]} threads, {settings["rounds"]} rounds. Our recipe:
-`{settings["recipe"]}`; `{PLAIN}` is the plain model.
+`{settings["recipe"]}`.
 
 {versions}
 

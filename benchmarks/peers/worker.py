@@ -55,7 +55,7 @@ class Engine(ABC):
     def decode(self, context: int, steps: int, room: int) -> float:
         """Seconds for one of some steps after so many tokens; all steps ever asked fit `room`."""
 
-    def verify(self, context: int, count: int, room: int) -> float:  # noqa: ARG002
+    def verify(self, context: int, count: int, steps: int, room: int) -> float:  # noqa: ARG002
         """Seconds to take so many drafted tokens in one pass."""
         raise NotOffered("no way to verify drafts is measured")
 
@@ -115,9 +115,9 @@ class SteppingEngine(Engine):
         self._hold(context, room)
         return timed(lambda: [self.step() for _ in range(steps)])[0] / steps
 
-    def verify(self, context: int, count: int, room: int) -> float:
+    def verify(self, context: int, count: int, steps: int, room: int) -> float:
         self._hold(context, room)
-        return timed(lambda: self.draft(count))[0]
+        return timed(lambda: [self.draft(count) for _ in range(steps)])[0] / steps
 
     def encode(self, picture: np.ndarray) -> float:
         pixels = self.pixels(picture)

@@ -28,19 +28,19 @@ inline Sums start(int32_t offsets) {
     return {both, both};
 }
 
-// The compiler would add in another order, which needs more registers than there are.
-inline void keep_order(__m256i& value) {
+// The compiler would add in another order, which needs more registers than there are. A value, not
+// a reference: what is referred to stays in memory.
+inline __m256i in_order(__m256i value) {
 #if defined(__GNUC__)
     __asm__ volatile("" : "+x"(value));
 #endif
+    return value;
 }
 
 inline void add_products(Sums& sums, const Quads& codes, int32_t quad) {
     const __m256i x = _mm256_set1_epi32(quad);
-    sums.first = _mm256_add_epi16(sums.first, _mm256_maddubs_epi16(codes.first, x));
-    keep_order(sums.first);
-    sums.second = _mm256_add_epi16(sums.second, _mm256_maddubs_epi16(codes.second, x));
-    keep_order(sums.second);
+    sums.first = in_order(_mm256_add_epi16(sums.first, _mm256_maddubs_epi16(codes.first, x)));
+    sums.second = in_order(_mm256_add_epi16(sums.second, _mm256_maddubs_epi16(codes.second, x)));
 }
 
 // Group scales, each twice, as sums of pairs are multiplied.

@@ -62,10 +62,16 @@ inline void pair_up(const int8_t* first, const int8_t* second, int16_t* line) {
     }
 }
 
-inline Rows to_rows(const WideSums& sums) {
+inline Rows rows_of(const float* values) {
     Rows rows;
-    for (size_t i = 0; i < panel_rows; ++i) rows.part[i] = {static_cast<float>(sums.row[i])};
+    for (size_t i = 0; i < Rows::parts; ++i) rows.part[i] = load(values + i * Vec::lanes);
     return rows;
+}
+
+inline Rows to_rows(const WideSums& sums) {
+    float values[panel_rows];
+    for (size_t i = 0; i < panel_rows; ++i) values[i] = static_cast<float>(sums.row[i]);
+    return rows_of(values);
 }
 
 struct Scales {
@@ -75,11 +81,11 @@ struct Scales {
 inline Scales load_scales(const uint8_t* from) { return {from}; }
 
 inline Rows scaled(const WideSums& sums, Scales scales) {
-    Rows rows;
+    float values[panel_rows];
     for (size_t i = 0; i < panel_rows; ++i) {
-        rows.part[i] = {static_cast<float>(sums.row[i] * scales.row[i])};
+        values[i] = static_cast<float>(sums.row[i] * scales.row[i]);
     }
-    return rows;
+    return rows_of(values);
 }
 
 // Codes of 8 bits with one scale for the row: s·(q − 8) / 8 + 128, rounded, halves up.

@@ -95,11 +95,11 @@ class _Steps:
         angles: Angles,
         view: CacheView,
     ) -> Tensor:
-        q, k, v = qkv.split([self._heads, self._kv_heads, self._kv_heads], dim=1)
-        pages = view.pages(self._index, self._heads, k)
+        pages = view.pages(self._index, self._heads, qkv[:, -self._kv_heads :])
         if pages is not None:
             turning = Turning(angles.of(rotary), self._head_norms, self._eps)
             return pages.attend(pages.remember(qkv, turning)).flatten(1)
+        q, k, v = qkv.split([self._heads, self._kv_heads, self._kv_heads], dim=1)
         q, k = (
             rotate(rms_norm(x.contiguous(), norm, self._eps), *rotary)
             for x, norm in zip((q, k), self._head_norms, strict=True)

@@ -6,8 +6,10 @@ copied when they are written to, dropped and moved.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, Literal
 
@@ -157,6 +159,12 @@ class Turning:
         return cls(turns)
 
 
+def _row(stretch: Stretch, first: int) -> tuple[int, int, int, int, int]:
+    """A stretch as kernels read it."""
+    pages, table = stretch.pages.data_ptr(), stretch.table.data_ptr()
+    return pages, table, first, stretch.count, stretch.held
+
+
 class PagedPass:
     """New tokens of some sequences, on their way through the pages of one layer."""
 
@@ -170,12 +178,8 @@ class PagedPass:
         self._stretches = tuple(stretches)
         ends = list(accumulate(one.count for one in stretches))
         self._firsts = [0, *ends[:-1]]
-        self._rows = torch.tensor(
-            [
-                [one.pages.data_ptr(), one.table.data_ptr(), first, one.count, one.held]
-                for one, first in zip(stretches, self._firsts, strict=True)
-            ]
-        )
+        rows = zip(self._stretches, self._firsts, strict=True)
+        self._rows = array("q", [number for row in rows for number in _row(*row)])
 
     def remember(self, qkv: Tensor, turning: Turning) -> Tensor:
         """Put keys and values into their pages; give queries, scaled, [tokens, heads, dim].
@@ -190,7 +194,7 @@ class PagedPass:
         q = qkv.new_empty(len(qkv), self._heads, self._layout.dim)
         q_norm, k_norm = (one.data_ptr() for one in norms) if norms else (0, 0)
         kernels.remember(
-            *self._described(),
+            *self._described,
             qkv.data_ptr(),
             turning.turns.data_ptr(),
             q_norm,
@@ -213,7 +217,7 @@ class PagedPass:
         q = q.contiguous()
         out = torch.empty_like(q)
         kernels.attend(
-            *self._described(),
+            *self._described,
             causal,
             q.data_ptr(),
             out.data_ptr(),
@@ -221,10 +225,11 @@ class PagedPass:
         )
         return out
 
+    @cached_property
     def _described(self) -> tuple[_native.Pool, _native.PageShape, int, int, int, int]:
         layout = self._layout
         shape = native.page_shape(layout.bits, layout.heads, layout.dim)
-        at, count = self._rows.data_ptr(), len(self._rows)
+        at, count = self._rows.buffer_info()[0], len(self._stretches)
         return native.pool(), shape, layout.nbytes, at, count, self._heads
 
     def _remember_meaning(self, qkv: Tensor, turning: Turning) -> Tensor:

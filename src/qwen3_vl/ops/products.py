@@ -61,11 +61,13 @@ class Product:
         self.finish: Finish = finish
         kept = matrices[:1] if finish == "gate" else matrices
         self.outputs = sum(one.outputs for one in kept)
-        self._joined = native.join(
-            [(one.bits, one.data.data_ptr(), one.outputs) for one in matrices],
-            matrices[0].inputs,
-            finish,
-        )
+        self._joined = None
+        if all(one.data.is_cpu for one in matrices):
+            self._joined = native.join(
+                [(one.bits, one.data.data_ptr(), one.outputs) for one in matrices],
+                matrices[0].inputs,
+                finish,
+            )
 
     def __call__(
         self,
@@ -78,7 +80,7 @@ class Product:
 
         `add` adds them to `out`, which is in float32.
         """
-        kernels = native.kernels_for(x, *(one.data for one in self.matrices))
+        kernels = native.kernels_for(x)
         if kernels is None or self._joined is None or x.dtype == torch.float64:
             return self._meaning(x, norm, bias, out)
         wide, bias = x.float().contiguous(), None if bias is None else bias.float()

@@ -36,7 +36,7 @@ def test_everything_that_can_be_asked_is_answered(recipe: str, tmp_path: Path) -
         {"do": "prefill", "tokens": 40, "seed": 1},
         {"do": "decode", "context": 33, "steps": 3, "room": 60},
         {"do": "decode", "context": 33, "steps": 3, "room": 60},
-        {"do": "verify", "context": 33, "count": 4, "room": 60},
+        {"do": "verify", "context": 33, "count": 4, "steps": 2, "room": 60},
         {"do": "encode", "width": 64, "height": 96, "seed": 1},
         {"do": "first", "width": 64, "height": 96, "seed": 1},
     )

@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import nn
 
 from qwen3_vl.models.linears import check_pattern
-from qwen3_vl.models.packed import PackedHead, PackedLinear
+from qwen3_vl.models.packed import PackedLinear, packed_head
 from qwen3_vl.plan import Bounded, Guarantee, Plan
 from qwen3_vl.seams import LinearRule
 
@@ -50,6 +50,4 @@ class WeightBf16:
 
     def head(self, table: nn.Embedding | None, hidden: int, words: int) -> nn.Module:
         """The module that holds those of the head."""
-        if table is not None:
-            return PackedHead(table, bits=16)
-        return PackedLinear(hidden, words, bias=False, bits=16)
+        return packed_head(table, hidden, words, bits=16)
