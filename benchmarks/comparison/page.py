@@ -19,7 +19,7 @@ TRANSFORMERS = "transformers-bf16"
 AVX512 = "avx512"
 LAYER_PRODUCTS = 28 * (2 * 2048 * (2048 + 1024) + 3 * 2048 * 6144)
 """For each token of a prompt, in the matrices of the 2B model's decoder."""
-COMMAND = "python -m benchmarks.compare --page FILE… > docs/performance.md"
+COMMAND = "python -m benchmarks.compare --page benchmarks/performance/*.json > docs/performance.md"
 
 
 @dataclass(frozen=True)

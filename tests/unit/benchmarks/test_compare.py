@@ -85,6 +85,11 @@ def test_shares_stand_beside_the_limits_of_those_minutes() -> None:
     assert results.reading_share("decode-2048") is None
 
 
+def test_the_page_of_the_docs_is_made_of_the_figures_beside_it() -> None:
+    figures = sorted(Path("benchmarks/performance").glob("*.json"))
+    assert Path("docs/performance.md").read_text(encoding="utf-8") == page(read(figures))
+
+
 def test_the_page_says_of_every_target_won_lost_or_why_not() -> None:
     made = page([Results(comparison())])
     rows = [line for line in made.splitlines() if line.startswith("| ")]
