@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
-from qwen3_vl.models.packed import PackedLinear
+from qwen3_vl.models.packed_parts import PackedParts
 from qwen3_vl.models.vision import VisionBlock
 from qwen3_vl.ops.products import Norm, Product
 from qwen3_vl.seams import PatchAttention
@@ -25,31 +23,27 @@ class FusedBlock:
 
     def __call__(self, x: Tensor, frames: PatchAttention) -> Tensor:
         """Run the block."""
-        if self._steps is None or not self._steps.stand:
-            matrices = packed_matrices(self._block)
-            self._steps = _Steps(self._block, matrices) if matrices else None
-        if self._steps is None or not x.is_cpu or torch.is_grad_enabled():
+        steps = self._steps  # looked at once: another thread may make it anew
+        if steps is None or not steps.parts.stand:
+            parts = packed_parts(self._block)
+            self._steps = steps = _Steps(self._block, parts) if parts else None
+        if steps is None or not x.is_cpu or torch.is_grad_enabled():
             return self._block(x, frames)
-        return self._steps.run(x, frames)
+        return steps.run(x, frames)
 
 
 class _Steps:
     """The calls of one block, as long as its weights stay where they are."""
 
-    def __init__(self, block: VisionBlock, matrices: Sequence[PackedLinear]) -> None:
-        self._weights = [(one, one.packed, one.address) for one in matrices]
-        qkv, proj, first, second = matrices
+    def __init__(self, block: VisionBlock, parts: PackedParts) -> None:
+        self.parts = parts
+        qkv, proj, first, second = parts.matrices
         self._into, self._out = Product(qkv.matrix), Product(proj.matrix, finish="add")
         self._first = Product(first.matrix, finish="gelu")
         self._second = Product(second.matrix, finish="add")
-        self._biases = [one.bias for one in matrices]
+        self._biases = [one.bias for one in parts.matrices]
         self._before_attention, self._before_mlp = _norm(block.norm1), _norm(block.norm2)
         self._dtype = block.norm1.weight.dtype
-
-    @property
-    def stand(self) -> bool:
-        """Whether the weights still lie where they lay; those are held, so no others can."""
-        return all(one.address == at for one, _, at in self._weights)
 
     def run(self, x: Tensor, frames: PatchAttention) -> Tensor:
         stream = x.to(torch.float32, copy=True)
@@ -66,11 +60,10 @@ def _norm(norm: nn.LayerNorm) -> Norm:
     return Norm(norm.weight.detach().float(), norm.eps, norm.bias.detach().float())
 
 
-def packed_matrices(block: VisionBlock) -> Sequence[PackedLinear] | None:
-    """The four matrices of a block if all are packed, and nothing is added to them."""
-    matrices: list[nn.Module] = [
-        *(block.attn.qkv, block.attn.proj),
-        *(block.mlp.linear_fc1, block.mlp.linear_fc2),
-    ]
-    packed = [one for one in matrices if isinstance(one, PackedLinear)]
-    return packed if len(packed) == len(matrices) else None
+def packed_parts(block: VisionBlock) -> PackedParts | None:
+    """The four matrices of a block, if calls can be made for them."""
+    attention, mlp = block.attn, block.mlp
+    parts = PackedParts(
+        [(attention, "qkv"), (attention, "proj"), (mlp, "linear_fc1"), (mlp, "linear_fc2")]
+    )
+    return parts if parts.complete else None

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from qwen3_vl.models.packed import PackedLinear
+from qwen3_vl.models.packed_parts import PackedParts
 from qwen3_vl.models.positions import rotate
 from qwen3_vl.models.text import DecoderLayer, RMSNorm, TextMLP
 from qwen3_vl.ops.pages import Turning
@@ -42,21 +40,22 @@ class FusedLayer:
 
     def __call__(self, x: Tensor, rotary: tuple[Tensor, Tensor], view: CacheView) -> Tensor:
         """Run the layer."""
-        if self._steps is None or not self._steps.stand:
-            matrices = packed_matrices(self._layer)
-            self._steps = _Steps(self._layer, matrices) if matrices else None
-        if self._steps is None or not x.is_cpu:
+        steps = self._steps  # looked at once: another thread may make it anew
+        if steps is None or not steps.parts.stand:
+            parts = packed_parts(self._layer)
+            self._steps = steps = _Steps(self._layer, parts) if parts else None
+        if steps is None or not x.is_cpu:
             return self._layer(x, rotary, view)
-        return self._steps.run(x, rotary, self._angles, view)
+        return steps.run(x, rotary, self._angles, view)
 
 
 class _Steps:
     """The calls of one layer, as long as its weights stay where they are."""
 
-    def __init__(self, layer: DecoderLayer, matrices: Sequence[PackedLinear]) -> None:
-        self._weights = [(one, one.packed, one.address) for one in matrices]
+    def __init__(self, layer: DecoderLayer, parts: PackedParts) -> None:
+        self.parts = parts
         attention = layer.self_attn
-        q, k, v, o, gate, up, down = matrices
+        q, k, v, o, gate, up, down = parts.matrices
         self._index, self._dim = attention.layer, attention.head_dim
         self._heads, self._kv_heads = (one.out_features // self._dim for one in (q, k))
         self._into = Product(q.matrix, k.matrix, v.matrix)
@@ -71,11 +70,6 @@ class _Steps:
         norms = [_norm(attention.q_norm), _norm(attention.k_norm)]
         self._head_norms = (norms[0].weight, norms[1].weight)
         self._eps = norms[0].eps
-
-    @property
-    def stand(self) -> bool:
-        """Whether the weights still lie where they lay; those are held, so no others can."""
-        return all(one.address == at for one, _, at in self._weights)
 
     def run(
         self, x: Tensor, rotary: tuple[Tensor, Tensor], angles: Angles, view: CacheView
@@ -111,20 +105,20 @@ def _norm(norm: RMSNorm) -> Norm:
     return Norm(norm.weight.detach().float(), norm.eps)
 
 
-def packed_matrices(layer: DecoderLayer) -> Sequence[PackedLinear] | None:
-    """The seven matrices of a layer if all are packed, and nothing is added to them.
+def packed_parts(layer: DecoderLayer) -> PackedParts | None:
+    """The seven matrices of a layer, if calls can be made for them.
 
-    Those of one product must be bfloat16 together.
+    Those of one product must be bfloat16 together; experts are not packed.
     """
     if not isinstance(layer.mlp, TextMLP):
         return None
     attention, mlp = layer.self_attn, layer.mlp
-    matrices: list[nn.Module] = [
-        *(attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj),
-        *(mlp.gate_proj, mlp.up_proj, mlp.down_proj),
-    ]
-    packed = [one for one in matrices if isinstance(one, PackedLinear)]
-    if len(packed) < len(matrices):
-        return None
-    is_bf16 = [one.bits == 16 for one in packed]
-    return packed if len(set(is_bf16[:3])) == len(set(is_bf16[4:6])) == 1 else None
+    parts = PackedParts(
+        [
+            *((attention, name) for name in ("q_proj", "k_proj", "v_proj", "o_proj")),
+            *((mlp, name) for name in ("gate_proj", "up_proj", "down_proj")),
+        ]
+    )
+    is_bf16 = [one.bits == 16 for one in parts.matrices]
+    alike = len(set(is_bf16[:3])) == len(set(is_bf16[4:6])) == 1
+    return parts if parts.complete and alike else None

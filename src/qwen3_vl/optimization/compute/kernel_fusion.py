@@ -11,9 +11,9 @@ from torch import nn
 from qwen3_vl.models.cache import attends_in_pages
 from qwen3_vl.models.frames import attends_in_frames
 from qwen3_vl.models.fused_block import FusedBlock
-from qwen3_vl.models.fused_block import packed_matrices as matrices_of_block
+from qwen3_vl.models.fused_block import packed_parts as parts_of_block
 from qwen3_vl.models.fused_layer import Angles, FusedLayer
-from qwen3_vl.models.fused_layer import packed_matrices as matrices_of_layer
+from qwen3_vl.models.fused_layer import packed_parts as parts_of_layer
 from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
 from qwen3_vl.models.text import DecoderLayer
 from qwen3_vl.models.vision import VisionBlock
@@ -52,8 +52,8 @@ class KernelFusion:
     def remarks(self, plan: Plan) -> Sequence[str]:
         """What stays apart in this plan, and what would join it."""
         model = Qwen3VLForConditionalGeneration.skeleton(plan.config, plan.seams).model
-        layers = [matrices_of_layer(cast(DecoderLayer, x)) for x in model.language_model.layers]
-        blocks = [matrices_of_block(cast(VisionBlock, x)) for x in model.visual.blocks]
+        layers = [parts_of_layer(cast(DecoderLayer, x)) for x in model.language_model.layers]
+        blocks = [parts_of_block(cast(VisionBlock, x)) for x in model.visual.blocks]
         vision = plan.config.vision_config
         dim = vision.hidden_size // vision.num_heads
         told: list[str] = []

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from qwen3_vl.models.cache import DenseCache
+from qwen3_vl.models.packed import PackedLinear
 from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
 from qwen3_vl.ops import products
 from qwen3_vl.optimization.attention.block_sparse_attention import BlockSparseAttention
@@ -122,6 +123,23 @@ def test_weights_that_move_are_found_again(bench: Bench) -> None:
         for name, buffer in list(module.named_buffers(recurse=False)):
             setattr(module, name, buffer.clone())
     assert torch.equal(bench.logits(model), before)
+
+
+def test_a_module_that_is_replaced_is_not_used_any_more(bench: Bench) -> None:
+    """Its weights are still there, and could be multiplied as if nothing had happened."""
+    steps = (WeightInt4(), VisionInt8())
+    fused, apart = bench.load(*steps, KernelFusion()), bench.load(*steps)
+    before = bench.logits(fused)
+    for model in (fused, apart):
+        layer, block = model.model.language_model.layers[0], model.model.visual.blocks[0]
+        for parent, name in ((layer.mlp, "down_proj"), (block.attn, "proj")):
+            old = parent.get_submodule(name)
+            assert isinstance(old, PackedLinear)
+            parent.register_module(name, nn.Linear(old.in_features, old.out_features))
+            for parameter in parent.get_submodule(name).parameters():
+                nn.init.zeros_(parameter)
+    expected, got = bench.logits(apart), bench.logits(fused)
+    assert (before - expected).square().mean() > 100 * (got - expected).square().mean()
 
 
 @pytest.mark.parametrize("name", CONFIGS)
