@@ -177,6 +177,10 @@ A ratio is the peer's time divided by ours, of medians; above 1 we are faster.
 
 {targets}
 
+## Figures
+
+{EXPLAINED}
+
 {parts}"""
 
 
@@ -195,7 +199,7 @@ def part(results: Results) -> str:
     refused = "".join(
         f"- {engine}: {measures}: {reason}\n" for engine, measures, reason in refusals(results)
     )
-    return f"""## With {results.variant} kernels, {told["date"]}
+    return f"""### With {results.variant} kernels, {told["date"]}
 
 {machine["cpu"]}, {machine["cores"]} cores, {machine["memory"] / 1e9:.0f} GB, {machine["system"]},
 Python {machine["python"]}; {settings["threads"]} threads, {settings["rounds"]} rounds. Our recipe:
@@ -204,8 +208,6 @@ Python {machine["python"]}; {settings["threads"]} threads, {settings["rounds"]} 
 {versions}
 
 {table(COLUMNS, lines(results))}
-
-{EXPLAINED}
 
 {f"Not measured:{chr(10)}{chr(10)}{refused}" if refused else ""}"""
 

@@ -3,14 +3,11 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <cstring>
 #include <mutex>
 #include <vector>
 
 namespace qwen3_vl {
 namespace {
-
-constexpr size_t few = 8;  // tokens that need no more than their keys and values to come fast
 
 // Queries of one sequence that share a key head.
 struct Tile {

@@ -25,6 +25,7 @@ constexpr size_t panel_rows = 16;
 constexpr size_t line_bytes = 64;
 constexpr size_t quad = 4;  // inputs whose products one instruction adds up
 constexpr size_t pair = 2;  // the same of bfloat16
+constexpr size_t few = 8;   // tokens for which time goes by bytes read, not by products
 
 constexpr size_t group_inputs = 32;
 constexpr size_t block_inputs = 128;

@@ -7,8 +7,6 @@
 namespace qwen3_vl {
 namespace {
 
-constexpr size_t few = 8;  // tokens for which weights are read once, and never unpacked
-
 constexpr size_t rounded_up(size_t value, size_t to) { return (value + to - 1) / to * to; }
 
 // Hands out pieces of one allocation, each on its own cache lines.

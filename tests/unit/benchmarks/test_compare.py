@@ -120,7 +120,7 @@ def test_each_target_is_taken_from_the_comparison_with_its_kernels() -> None:
     narrow["figures"].append(figure("decode-128", LLAMA, 0.200, 0.200, group=1))
     made = page([Results(comparison()), Results(narrow)])
     assert "| decode, AVX2, context 128 | llama.cpp-q4_0 | at least 1.25 × | 1.50 × |" in made
-    assert made.count("## With avx") == 2
+    assert made.count("### With avx") == 2
 
 
 def test_the_table_the_file_and_the_picture_tell_the_same(tmp_path: Path) -> None:
