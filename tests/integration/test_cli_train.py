@@ -22,18 +22,21 @@ def train(folder: Path, *options: str) -> str:
 
 
 def test_a_model_is_made_and_answers(tmp_path: Path) -> None:
-    train(tmp_path / "model", "--examples", "60")
+    train(tmp_path / "model", "--views", "40", "--examples", "60")
     files = {path.name for path in (tmp_path / "model").iterdir()}
-    assert {"model.safetensors", "config.json", "tokenizer.json", "loss.png", "run"} <= files
+    assert {"model.safetensors", "config.json", "tokenizer.json", "run", "sight"} <= files
+    assert {"run.png", "sight.png"} <= files
     assert read_log(tmp_path / "model" / "run")[-1]["examples"] == 60
+    assert read_log(tmp_path / "model" / "sight")[-1]["examples"] == 40
     vlm = Qwen3VLInference(tmp_path / "model")
     assert isinstance(vlm.generate_text("917 - 803 =", max_new_tokens=4), str)
 
 
 def test_it_goes_on_where_it_ended(tmp_path: Path) -> None:
-    train(tmp_path / "model", "--examples", "40")
+    some = ("--views", "20", "--examples", "40")
+    train(tmp_path / "model", *some)
     before = (tmp_path / "model" / "model.safetensors").read_bytes()
-    assert "goes on after step" in train(tmp_path / "model", "--examples", "40")
+    assert "learns to answer on after step" in train(tmp_path / "model", *some)
     assert (tmp_path / "model" / "model.safetensors").read_bytes() == before
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from qwen3_vl.training.playground import Lesson
+    from qwen3_vl.training.trainer import Progress as State
 
 train = typer.Typer(help="Train a model.", no_args_is_help=True)
 
@@ -27,8 +31,12 @@ def playground(
     start: Annotated[
         Path | None, typer.Option(help="A model to begin from, which has had all lessons.")
     ] = None,
+    views: Annotated[
+        int | None,
+        typer.Option(min=0, help="How many pictures it learns to see from; by default the size's."),
+    ] = None,
     examples: Annotated[
-        int | None, typer.Option(min=1, help="How many it learns from; by default the size's own.")
+        int | None, typer.Option(min=1, help="How many answers it learns; by default the size's.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the first weights and of the examples.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")] = "auto",
@@ -37,19 +45,33 @@ def playground(
     ] = False,
 ) -> None:
     """Make a small model that sees. Stop it when you like, and run it again."""
-    from qwen3_vl.training import trainer as training
-    from qwen3_vl.training.log import TrainingLog, canvas, plot_log
-    from qwen3_vl.training.playground import playground_trainer, save_playground_model
+    from qwen3_vl.training.log import canvas, plot_log
+    from qwen3_vl.training.playground import Playground
 
     canvas()
-    run = playground_trainer(size, out, start=start, examples=examples, seed=seed, device=device)
-    first = run.progress
-    log = TrainingLog(out / "run", first, tensorboard=tensorboard)
+    made = Playground(
+        size, out, start=start, views=views, examples=examples, seed=seed, device=device
+    )
     console = Console(stderr=True)
+    for lesson in made.lessons():
+        _show(lesson, console, tensorboard=tensorboard)
+        plot_log(lesson.folder, out / f"{lesson.folder.name}.png")
+    made.save()
+    console.print(f"{out} holds the model; run.png in it is how it learned")
+
+
+def _show(lesson: Lesson, console: Console, *, tensorboard: bool) -> None:
+    """Run a lesson behind a progress bar."""
+    from qwen3_vl.training.log import TrainingLog
+
+    first = lesson.trainer.progress
+    log = TrainingLog(lesson.folder, first, tensorboard=tensorboard)
     if first.step:
-        console.print(f"goes on after step {first.step}, {first.next_index:,} examples")
+        console.print(
+            f"learns {lesson.name} on after step {first.step}, {first.next_index:,} examples"
+        )
     bar = Progress(
-        TextColumn("{task.completed:,.0f} of {task.total:,.0f} examples"),
+        TextColumn("{task.description}: {task.completed:,.0f} of {task.total:,.0f} examples"),
         BarColumn(),
         TextColumn("loss {task.fields[loss]:.3f}  {task.fields[speed]:,.0f} tokens/s"),
         TimeElapsedColumn(),
@@ -58,16 +80,17 @@ def playground(
     )
     with bar:
         shown = bar.add_task(
-            "", total=first.of, completed=first.next_index, loss=first.loss, speed=0.0
+            f"learns {lesson.name}",
+            total=first.of,
+            completed=first.next_index,
+            loss=first.loss,
+            speed=0.0,
         )
         began = time.perf_counter()
 
-        def show(now: training.Progress) -> None:
+        def show(now: State) -> None:
             log.add(now)
             speed = (now.tokens - first.tokens) / (time.perf_counter() - began)
             bar.update(shown, completed=now.next_index, loss=now.loss, speed=speed)
 
-        run.run(show)
-    save_playground_model(run, out)
-    plot_log(out / "run", out / "loss.png")
-    console.print(f"{out} holds the model; loss.png in it is how it learned")
+        lesson.trainer.run(show)

@@ -29,6 +29,11 @@ class Example:
     video_grid_thw: Tensor | None = None
 
     @property
+    def tokens(self) -> int:
+        """How many tokens it has."""
+        return len(self.ids)
+
+    @property
     def patches(self) -> int:
         """How many patches its pictures and videos have."""
         given = (self.pixel_values, self.pixel_values_videos)

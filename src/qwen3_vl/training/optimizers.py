@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from qwen3_vl.errors import DependencyError
 
 Kind = Literal["adamw", "muon"]
-_TABLES = ("embed_tokens", "pos_embed", "lm_head")
+_TABLES = ("embed_tokens", "pos_embed", "lm_head", "reader")
 """Matrices that are looked up in or scored against, row by row: not products to Muon's taste."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
@@ -17,8 +17,12 @@ from qwen3_vl.loading import embedded_folder
 from qwen3_vl.models.pretrained import wanted_device
 from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
 from qwen3_vl.processing.processor import Qwen3VLProcessor
+from qwen3_vl.training.answers import Answers
+from qwen3_vl.training.drills import DRILLS, make_drill
 from qwen3_vl.training.examples import Example
-from qwen3_vl.training.trainer import Trainer, TrainingSettings
+from qwen3_vl.training.sight import Sight, Views
+from qwen3_vl.training.trainer import Trainer, TrainingSettings, begun
+from qwen3_vl.validation.quality.item import Item
 from qwen3_vl.validation.quality.suite import TASKS, make_item
 
 _WEIGHTS: Mapping[str, float] = {
@@ -38,24 +42,28 @@ _WEIGHTS: Mapping[str, float] = {
 }
 """How often a task comes up between lessons, beside the others, which count one."""
 _WEIGHTS_AFTER: Mapping[str, float] = {
-    "ocr": 10.0,
-    "count": 6.0,
-    "grounding": 4.0,
-    "odd_one_out": 4.0,
-    "relation": 4.0,
     "arithmetic": 2.0,
-    "several_images": 2.0,
-    "table": 2.0,
-    "two_questions": 2.0,
+    "chain": 1.0,
+    "colour_shape": 0.4,
+    "copy": 0.4,
+    "count": 5.0,
+    "grammar": 0.3,
+    "grounding": 4.0,
+    "json_edit": 0.4,
+    "needle": 0.4,
+    "needle_keys": 0.4,
+    "needle_values": 1.2,
+    "ocr": 6.0,
+    "odd_one_out": 4.0,
+    "recall": 0.4,
+    "relation": 5.0,
+    "several_images": 1.5,
+    "table": 3.0,
+    "two_questions": 1.5,
     "video": 1.5,
-    "chain": 1.2,
-    "copy": 0.7,
-    "json_edit": 0.7,
-    "needle": 0.7,
-    "recall": 0.7,
-    "grammar": 0.5,
-    "needle_keys": 0.5,
-    "needle_values": 0.5,
+    "page": 7.0,
+    "scene": 7.0,
+    "grid": 4.0,
 }
 """The same when all lessons are over: to see takes more examples than to read."""
 _LESSONS: Mapping[str, float] = {
@@ -86,9 +94,9 @@ _NEW = 0.5
 _RISE = 0.35
 """The share of the run after which a task is as hard as in the test."""
 _RISES_AFTER: Mapping[str, float] = {
-    "ocr": 0.87,
-    "count": 0.7,
-    "grounding": 0.6,
+    "ocr": 0.7,
+    "count": 0.6,
+    "grounding": 0.55,
     "odd_one_out": 0.5,
     "table": 0.5,
     "two_questions": 0.5,
@@ -110,7 +118,10 @@ class Size:
 
     text: TextConfig
     vision: VisionConfig
+    views: int
+    """Pictures that the tower learns to see from."""
     examples: int
+    """Conversations that the whole learns from."""
     settings: TrainingSettings
 
     def config(self, processor: Qwen3VLProcessor) -> Qwen3VLConfig:
@@ -164,18 +175,21 @@ SIZES: Mapping[str, Size] = {
     "nano": Size(
         _text(64, 160, 4, 4, 2, 16),
         _vision(64, 160, 4, 2, (0, 1, 2), 64),
+        10_000,
         20_000,
         TrainingSettings("muon", learning_rate=4e-3),
     ),
     "tiny": Size(
         _text(192, 512, 6, 6, 2, 32),
         _vision(128, 384, 6, 4, (1, 3, 4), 192),
+        40_000,
         250_000,
         TrainingSettings("muon", learning_rate=4e-3, tokens=2048, patches=4096),
     ),
     "small": Size(
         _text(512, 1536, 12, 8, 4, 64),
         _vision(384, 1536, 12, 6, (2, 5, 8), 512),
+        400_000,
         4_000_000,
         TrainingSettings("muon", learning_rate=1e-3, tokens=32768, patches=65536, workers=12),
     ),
@@ -208,23 +222,27 @@ class PlaygroundExamples:
         """The example of this index, always the same."""
         random = Random(f"{self._seed}/{index}")  # noqa: S311 (nothing here is secret)
         share = self._begin + (1 - self._begin) * index / self._count
-        over = share >= self._end
-        task = self._task(share, random, _WEIGHTS_AFTER if over else _WEIGHTS)
-        rise = _RISES_AFTER.get(task, _RISE) if over else _RISE
-        level = self._level((share - self._starts[task]) / rise, random)
-        own = self._seed * _SEEDS_APART + index
-        item = make_item(task, own, split="train", level=level)
+        item = self._item(share, random, self._seed * _SEEDS_APART + index)
         return Example.of(item.conversation, self._processor, balance=_BALANCE)
 
-    def _task(self, share: float, random: Random, weights: Mapping[str, float]) -> str:
-        """The new one or one of those before it; after all lessons any, by its weight."""
+    def _item(self, share: float, random: Random, own: int) -> Item:
+        over = share >= self._end
+        task = self._task(share, random, over)
+        if task in DRILLS:
+            return make_drill(task, own, level=random.random())
+        rise = _RISES_AFTER.get(task, _RISE) if over else _RISE
+        level = self._level((share - self._starts[task]) / rise, random)
+        return make_item(task, own, split="train", level=level)
+
+    def _task(self, share: float, random: Random, over: bool) -> str:
+        """The new one or one of those before it; after all lessons any, and drills."""
+        if over:
+            return random.choices(list(_WEIGHTS_AFTER), list(_WEIGHTS_AFTER.values()))[0]
         begun = [task for task in TASKS if self._starts[task] <= share]
         newest = max(begun, key=lambda task: self._starts[task])
-        in_lesson = share < self._starts[newest] + _LESSONS[newest]
-        if in_lesson and random.random() < _NEW:
+        if share < self._starts[newest] + _LESSONS[newest] and random.random() < _NEW:
             return newest
-        (task,) = random.choices(begun, [weights.get(task, 1.0) for task in begun])
-        return task
+        return random.choices(begun, [_WEIGHTS.get(task, 1.0) for task in begun])[0]
 
     def _level(self, share: float, random: Random) -> float:
         """The hardest rises to that of the test; half of the items are easier."""
@@ -232,36 +250,72 @@ class PlaygroundExamples:
         return hardest if random.random() < 0.5 else random.uniform(0, hardest)
 
 
-def playground_trainer(
-    size: str,
-    folder: Path,
-    *,
-    start: Path | None = None,
-    examples: int | None = None,
-    seed: int = 0,
-    device: str = "cpu",
-) -> Trainer:
-    """The run that makes a model of this size; in a folder where it was begun, it goes on.
+@dataclass(frozen=True)
+class Lesson:
+    """A part of the training, to be run to its end before the next is asked for."""
 
-    With the model in `start` it begins from what that has learned, and without lessons.
+    name: str
+    folder: Path
+    trainer: Trainer
 
-    Raises:
-        ConfigError: there is no such size, the folder holds another run, or the model to start from
-            is of another size.
+
+class Playground:
+    """The making of a model of some size; in a folder where it was begun, it goes on.
+
+    With the model in `start` it begins from what that has learned, and without lessons one by one.
     """
-    if size not in SIZES:
-        raise ConfigError(f"size is {size!r}; it can be {', '.join(SIZES)}")
-    processor = Qwen3VLProcessor.from_pretrained(embedded_folder())
-    config, settings = SIZES[size].config(processor), SIZES[size].settings
-    if start is None:
-        model = _new(config, seed)
-    else:
-        model = _known(config, start)
-        settings = replace(settings, learning_rate=settings.learning_rate * _GENTLY)
-    learned = PlaygroundExamples(
-        processor, examples or SIZES[size].examples, seed, lessons=start is None
-    )
-    return Trainer(model.to(wanted_device(device)), learned, folder / "run", settings)
+
+    def __init__(
+        self,
+        size: str,
+        folder: Path,
+        *,
+        start: Path | None = None,
+        views: int | None = None,
+        examples: int | None = None,
+        seed: int = 0,
+        device: str = "cpu",
+    ) -> None:
+        """Raises:
+        ConfigError: there is no such size, or the model to start from is of another.
+        """
+        if size not in SIZES:
+            raise ConfigError(f"size is {size!r}; it can be {', '.join(SIZES)}")
+        self._size = SIZES[size]
+        self._folder = folder
+        self._views = self._size.views if views is None else views
+        self._seed = seed
+        self._processor = Qwen3VLProcessor.from_pretrained(embedded_folder())
+        config = self._size.config(self._processor)
+        model = _new(config, seed) if start is None else _known(config, start)
+        self.model = model.to(wanted_device(device))
+        self._examples = PlaygroundExamples(
+            self._processor, examples or self._size.examples, seed, lessons=start is None
+        )
+        self._gently = 1.0 if start is None else _GENTLY
+
+    def lessons(self) -> Iterator[Lesson]:
+        """What is left of the training: to see, and then to answer.
+
+        Raises:
+            ConfigError: the folder holds another run.
+        """
+        run, settings = self._folder / "run", self._size.settings
+        if self._views and not begun(run):
+            views = Views(self._processor.image_processor, self._views, self._seed)
+            sight = Sight(self.model.model.visual, views, self._seed)
+            seeing = Trainer(sight, self._folder / "sight", settings)
+            yield Lesson("to see", self._folder / "sight", seeing)
+            seeing.settle()
+        settings = replace(settings, learning_rate=settings.learning_rate * self._gently)
+        answering = Trainer(Answers(self.model, self._examples), run, settings)
+        yield Lesson("to answer", run, answering)
+        answering.settle()
+
+    def save(self) -> None:
+        """Write what has been made as a model that can be loaded."""
+        self.model.save_pretrained(self._folder)
+        self._processor.save_pretrained(self._folder)
 
 
 def _new(config: Qwen3VLConfig, seed: int) -> Qwen3VLForConditionalGeneration:
@@ -281,9 +335,3 @@ def _known(config: Qwen3VLConfig, folder: Path) -> Qwen3VLForConditionalGenerati
     if model.config != config:
         raise ConfigError(f"{folder} holds a model of another size or with other tokens")
     return model
-
-
-def save_playground_model(trainer: Trainer, folder: Path) -> None:
-    """Write what the run has come to, the average of its weights, as a model that can be loaded."""
-    trainer.averaged().save_pretrained(folder)
-    Qwen3VLProcessor.from_pretrained(embedded_folder()).save_pretrained(folder)

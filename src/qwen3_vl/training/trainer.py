@@ -13,20 +13,21 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from qwen3_vl.config.reading import read_object
 from qwen3_vl.errors import ConfigError, TrainingError
 from qwen3_vl.models.checkpoint import replacing
-from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
-from qwen3_vl.training.batches import Batch, Budget, Examples, batches
+from qwen3_vl.training.batches import Budget
 from qwen3_vl.training.optimizers import Kind, optimizers
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _TENSORS, _STATE = "training.safetensors", "training.json"
 _PATIENCE = 10
@@ -98,26 +99,70 @@ class Progress:
     """Steps whose gradients were no numbers, and which changed nothing."""
 
 
+class Batch(Protocol):
+    """Some examples, learned from at once."""
+
+    @property
+    def tokens(self) -> int:
+        """How many there are in all."""
+        ...
+
+    @property
+    def next_index(self) -> int:
+        """The first example that is in no batch yet."""
+        ...
+
+    def to(self, device: torch.device) -> Self:
+        """The same on another device."""
+        ...
+
+
+B = TypeVar("B", bound=Batch)
+
+
+class Course(Protocol[B]):
+    """What a module learns: batches, and how far it is from knowing them."""
+
+    @property
+    def module(self) -> nn.Module:
+        """What is trained."""
+        ...
+
+    def __len__(self) -> int:
+        """How many examples there are."""
+        ...
+
+    def batches(self, budget: Budget, start: int, workers: int) -> Iterator[B]:
+        """All from the example `start` on, always the same."""
+        ...
+
+    def loss(self, batch: B) -> Tensor:
+        """What is to become small."""
+        ...
+
+
+def begun(folder: Path) -> bool:
+    """Whether a run's state lies there."""
+    return (folder / _STATE).is_file()
+
+
 class Trainer:
-    """One run: a model, what it learns from, and the folder where its state lies."""
+    """One run: a course, and the folder where its state lies."""
 
     def __init__(
-        self,
-        model: Qwen3VLForConditionalGeneration,
-        examples: Examples,
-        folder: Path,
-        settings: TrainingSettings = TrainingSettings(),
+        self, course: Course[Any], folder: Path, settings: TrainingSettings = TrainingSettings()
     ) -> None:
-        """A folder with a saved state is gone on with; the model takes its weights from there.
+        """A folder with a saved state is gone on with; the module takes its weights from there.
 
         Parameters that need no gradient stay as they are.
         """
-        self.model = model.train()
-        self.progress = Progress(of=len(examples))
+        self.progress = Progress(of=len(course))
         self.settings = settings
-        self._examples = examples
+        self._course = course
+        self.module = course.module.train()
         self._folder = folder
-        self._trained = {name: one for name, one in model.named_parameters() if one.requires_grad}
+        named = self.module.named_parameters()
+        self._trained = {name: one for name, one in named if one.requires_grad}
         self._average = {name: one.detach().clone() for name, one in self._trained.items()}
         self._optimizers = optimizers(
             settings.optimizer,
@@ -126,14 +171,15 @@ class Trainer:
             settings.momentum,
             settings.spread,
         )
-        if (folder / _STATE).is_file():
+        if begun(folder):
             self._restore()
 
     def run(self, show: Callable[[Progress], object] = lambda _: None) -> None:
         """Train to the end; after each step `show` is told how far it is."""
         saved = time.monotonic()
+        device = next(self.module.parameters()).device
         for batch in self._batches():
-            self._step(batch.to(self.model.device))
+            self._step(batch.to(device))
             show(self.progress)
             if time.monotonic() - saved >= self.settings.save_every:
                 self.save()
@@ -154,23 +200,22 @@ class Trainer:
             save_file(tensors, fresh / _TENSORS)
             (fresh / _STATE).write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
 
-    def averaged(self) -> Qwen3VLForConditionalGeneration:
-        """The model with the moving average of its weights: what a run is for."""
+    def settle(self) -> None:
+        """Give the module the moving average of its weights: what a run is for."""
         with torch.no_grad():
             for name, one in self._trained.items():
                 one.copy_(self._average[name])
-        return self.model.eval()
+        self.module.eval()
 
     def _batches(self) -> Iterator[Batch]:
         budget = Budget(self.settings.tokens, self.settings.patches)
-        start = self.progress.next_index
-        return batches(self._examples, budget, start, self.settings.workers)
+        return self._course.batches(budget, self.progress.next_index, self.settings.workers)
 
     def _step(self, batch: Batch) -> None:
         before = self.progress
         rate = self._learning_rate(before.next_index / max(1, before.of))
-        loss = training_loss(self.model, batch)
-        self.model.zero_grad()
+        loss = self._course.loss(batch)
+        self.module.zero_grad()
         loss.backward()
         gradient = torch.nn.utils.clip_grad_norm_(self._trained.values(), self.settings.clip)
         finite = bool(gradient.isfinite())
@@ -187,7 +232,7 @@ class Trainer:
             float(loss.detach()),
             rate,
             float(gradient),
-            before.tokens + sum(batch.packing.lengths),
+            before.tokens + batch.tokens,
             before.skipped + (not finite),
         )
         if self.progress.skipped > _PATIENCE + before.step // _PATIENCE:
@@ -246,17 +291,6 @@ class Trainer:
                 f"{self._folder} holds a run with other settings: {', '.join(changed)}; "
                 "go on with the same, or begin in another folder"
             )
-
-
-def training_loss(model: Qwen3VLForConditionalGeneration, batch: Batch) -> Tensor:
-    """The mean surprise at the tokens that count, by their weights."""
-    hidden = model.model.run(batch.ids, batch.packing, batch.pictures)
-    counted = batch.weights.nonzero().squeeze(1)
-    logits = model.lm_head(hidden[counted - 1]).float()
-    said = batch.packing.flatten(batch.ids)[counted]
-    surprise = F.cross_entropy(logits, said, reduction="none")
-    weights = batch.weights[counted]
-    return (surprise * weights).sum() / weights.sum()
 
 
 def _moved_by(optimizer: Optimizer) -> list[Tensor]:

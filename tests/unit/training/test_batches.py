@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qwen3_vl.errors import InputError
-from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
-from qwen3_vl.training.batches import Batch, Budget, batches
+from qwen3_vl.training.answers import AnswerBatch, Answers
+from qwen3_vl.training.batches import Budget, Examples, in_batches
 from qwen3_vl.training.examples import Example
-from qwen3_vl.training.trainer import training_loss
 from tests.support.tiny_models import CONFIGS, Image, Video, tiny_inputs, tiny_model
 
 CONFIG = CONFIGS["dense_tied"]
+
+
+def batches(
+    examples: Examples[Example], budget: Budget, start: int = 0, workers: int = 0
+) -> Iterator[AnswerBatch]:
+    return in_batches(examples, AnswerBatch.of, budget, start, workers)
 
 
 class Lengths:
@@ -109,8 +116,9 @@ def test_the_loss_of_a_batch_is_the_mean_over_all_tokens_of_its_examples() -> No
     (packed,) = batches(Mixed(), Budget(10_000, 10_000))
     alone = [one for index in range(9) for one in batches(Only(index), Budget(1000, 1000))]
     total = sum(one.weights.sum() for one in alone)
-    losses = [training_loss(model, one) * one.weights.sum() / total for one in alone]
-    check_same(model, packed, torch.stack(losses).sum())
+    course = Answers(model, Mixed())
+    losses = [course.loss(one) * one.weights.sum() / total for one in alone]
+    check_same(course, packed, torch.stack(losses).sum())
 
 
 class Only:
@@ -124,11 +132,10 @@ class Only:
         return mixed(self._index)
 
 
-def check_same(
-    model: Qwen3VLForConditionalGeneration, packed: Batch, expected: torch.Tensor
-) -> None:
+def check_same(course: Answers, packed: AnswerBatch, expected: torch.Tensor) -> None:
+    model = course.module
     wanted = torch.autograd.grad(expected, list(model.parameters()), allow_unused=True)
-    actual = training_loss(model, packed)
+    actual = course.loss(packed)
     torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-6)
     got = torch.autograd.grad(actual, list(model.parameters()), allow_unused=True)
     for one, other in zip(got, wanted, strict=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,11 +16,11 @@ from qwen3_vl.loading import embedded_folder
 from qwen3_vl.models.anatomy import Anatomy
 from qwen3_vl.processing.processor import Qwen3VLProcessor
 from qwen3_vl.training import playground
+from qwen3_vl.training.drills import DRILLS
 from qwen3_vl.training.playground import (
     SIZES,
+    Playground,
     PlaygroundExamples,
-    playground_trainer,
-    save_playground_model,
 )
 from qwen3_vl.validation.quality.suite import TASKS, make_item
 
@@ -85,6 +86,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, float]]:
         return make_item("arithmetic", index, split="train", level=level)
 
     monkeypatch.setattr(playground, "make_item", note)
+    monkeypatch.setattr(
+        playground, "make_drill", lambda drill, index, level: note(drill, index, "train", level)
+    )
     return noted
 
 
@@ -101,10 +105,12 @@ def test_tasks_come_one_after_the_other_and_grow_harder(
     assert {"colour_shape", "ocr"} < set(tasks[180:220]), "and those before it in between"
     firsts = {task: tasks.index(task) for task in tasks}
     assert firsts["ocr"] < firsts["table"] < firsts["json_edit"] < firsts["grammar"]
-    assert Counter(tasks[1500:]).keys() == TASKS.keys()
+    assert set(tasks[1100:]) == {*TASKS, *DRILLS}
+    assert not DRILLS.keys() & set(tasks[:1000])
     assert max(levels[:50]) < 0.1
-    assert Counter(tasks[1100:])["ocr"] > 150, "when all are known, what needs sharp eyes"
-    assert Counter(levels[1840:])[1.0] > 50
+    after = Counter(tasks[1100:])
+    assert after["ocr"] + after["page"] > 150, "when all are known, what needs sharp eyes"
+    assert Counter(levels[1840:])[1.0] > 30
     assert min(levels[1500:]) < 0.1, "easy ones stay in the mix"
 
 
@@ -115,21 +121,57 @@ def test_without_lessons_all_tasks_come_from_the_first(
     for index in range(400):
         examples[index]
     tasks, _, levels = zip(*asked, strict=True)
-    assert set(tasks) == TASKS.keys()
+    assert set(tasks) == {*TASKS, *DRILLS}
     assert Counter(levels)[1.0] > 20, "some are as hard as in the test at once"
 
 
+def made(folder: Path, size: str = "nano", **options: Any) -> Playground:
+    """A model of very few examples."""
+    one = Playground(size, folder, examples=3, **options)
+    for lesson in one.lessons():
+        lesson.trainer.run()
+    one.save()
+    return one
+
+
+def test_it_learns_to_see_and_then_to_answer(tmp_path: Path) -> None:
+    one = Playground("nano", tmp_path, views=20, examples=3)
+    lessons = one.lessons()
+    seeing = next(lessons)
+    tower = {name: one.clone() for name, one in one.model.model.visual.named_parameters()}
+    words = one.model.model.language_model.embed_tokens.weight.clone()
+    seeing.trainer.run()
+    answering = next(lessons)
+    assert (seeing.name, answering.name) == ("to see", "to answer")
+    assert not torch.equal(
+        one.model.model.visual.patch_embed.proj.weight, tower["patch_embed.proj.weight"]
+    )
+    assert torch.equal(one.model.model.language_model.embed_tokens.weight, words)
+    answering.trainer.run()
+    assert not torch.equal(one.model.model.language_model.embed_tokens.weight, words)
+
+
+def test_what_was_stopped_between_two_lessons_ends_as_if_it_was_not(tmp_path: Path) -> None:
+    whole = made(tmp_path / "whole", views=20)
+    stopped = Playground("nano", tmp_path / "stopped", views=20, examples=3)
+    next(stopped.lessons()).trainer.run()
+    again = made(tmp_path / "stopped", views=20)
+    for one, same in zip(whole.model.parameters(), again.model.parameters(), strict=True):
+        assert torch.equal(one, same)
+    assert [lesson.name for lesson in whole.lessons()] == ["to answer"]
+
+
 def test_a_run_can_begin_from_a_model(tmp_path: Path) -> None:
-    first = playground_trainer("nano", tmp_path / "first", examples=3)
-    save_playground_model(first, tmp_path / "first")
-    second = playground_trainer("nano", tmp_path / "second", start=tmp_path / "first", examples=3)
+    first = made(tmp_path / "first", views=0)
+    second = Playground("nano", tmp_path / "second", start=tmp_path / "first", views=0, examples=3)
     for one, same in zip(first.model.parameters(), second.model.parameters(), strict=True):
         assert torch.equal(one, same)
-    assert second.settings.learning_rate < first.settings.learning_rate
+    (lesson,) = second.lessons()
+    assert lesson.trainer.settings.learning_rate < SIZES["nano"].settings.learning_rate
     with pytest.raises(ConfigError, match="another size"):
-        playground_trainer("tiny", tmp_path / "third", start=tmp_path / "first")
+        Playground("tiny", tmp_path / "third", start=tmp_path / "first")
 
 
 def test_an_unknown_size_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="size is 'huge'; it can be nano, tiny, small"):
-        playground_trainer("huge", tmp_path)
+        Playground("huge", tmp_path)

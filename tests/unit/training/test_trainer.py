@@ -10,9 +10,10 @@ from typing import Literal
 
 import pytest
 import torch
+from torch import nn
 
 from qwen3_vl.errors import ConfigError, TrainingError
-from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
+from qwen3_vl.training.answers import Answers
 from qwen3_vl.training.examples import Example
 from qwen3_vl.training.log import TrainingLog, plot_log, read_log
 from qwen3_vl.training.trainer import Progress, Trainer, TrainingSettings
@@ -40,14 +41,14 @@ class Stop(Exception):  # noqa: N818
     """The machine goes down."""
 
 
-def weights(model: Qwen3VLForConditionalGeneration) -> list[torch.Tensor]:
+def weights(model: nn.Module) -> list[torch.Tensor]:
     return [one.detach().clone() for one in model.parameters()]
 
 
 def trained(folder: Path, *stops: int, settings: TrainingSettings = SETTINGS) -> Trainer:
     """A run that was stopped after these steps, and went on each time from what was saved."""
     for stop in stops:
-        trainer = Trainer(tiny_model("dense_tied"), Echo(), folder, settings)
+        trainer = Trainer(Answers(tiny_model("dense_tied"), Echo()), folder, settings)
 
         def show(progress: Progress, trainer: Trainer = trainer, stop: int = stop) -> None:
             if progress.step == stop:
@@ -57,7 +58,7 @@ def trained(folder: Path, *stops: int, settings: TrainingSettings = SETTINGS) ->
 
         with pytest.raises(Stop):
             trainer.run(show)
-    trainer = Trainer(tiny_model("dense_tied"), Echo(), folder, settings)
+    trainer = Trainer(Answers(tiny_model("dense_tied"), Echo()), folder, settings)
     trainer.run()
     return trainer
 
@@ -70,15 +71,17 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(
     whole = trained(tmp_path / "whole", settings=settings)
     stopped = trained(tmp_path / "stopped", 3, 8, settings=settings)
     assert stopped.progress == whole.progress
-    for one, other in zip(weights(stopped.model), weights(whole.model), strict=True):
+    for one, other in zip(weights(stopped.module), weights(whole.module), strict=True):
         assert torch.equal(one, other)
-    for one, other in zip(weights(stopped.averaged()), weights(whole.averaged()), strict=True):
+    stopped.settle()
+    whole.settle()
+    for one, other in zip(weights(stopped.module), weights(whole.module), strict=True):
         assert torch.equal(one, other)
 
 
 def test_it_learns(tmp_path: Path) -> None:
     losses: list[float] = []
-    trainer = Trainer(tiny_model("dense_tied"), Echo(1600), tmp_path, SETTINGS)
+    trainer = Trainer(Answers(tiny_model("dense_tied"), Echo(1600)), tmp_path, SETTINGS)
     trainer.run(lambda progress: losses.append(progress.loss))
     assert losses[0] > 4
     assert sum(losses[-10:]) / 10 < 1.0
@@ -87,7 +90,7 @@ def test_it_learns(tmp_path: Path) -> None:
 
 
 def test_the_rate_rises_and_falls(tmp_path: Path) -> None:
-    trainer = Trainer(tiny_model("dense_tied"), Echo(), tmp_path, SETTINGS)
+    trainer = Trainer(Answers(tiny_model("dense_tied"), Echo()), tmp_path, SETTINGS)
     rates: list[float] = []
     trainer.run(lambda progress: rates.append(progress.learning_rate))
     top = rates.index(max(rates))
@@ -102,7 +105,7 @@ def test_what_needs_no_gradient_stays_as_it_is(tmp_path: Path) -> None:
     still = model.model.language_model.layers[1].requires_grad_(False)
     moved = model.model.language_model.layers[2]
     before = [one.clone() for one in (*still.parameters(), *moved.parameters())]
-    Trainer(model, Echo(), tmp_path, SETTINGS).run()
+    Trainer(Answers(model, Echo()), tmp_path, SETTINGS).run()
     same = [torch.equal(one, old) for one, old in zip(still.parameters(), before, strict=False)]
     assert all(same)
     for one, old in zip(moved.parameters(), before[len(same) :], strict=True):
@@ -111,7 +114,7 @@ def test_what_needs_no_gradient_stays_as_it_is(tmp_path: Path) -> None:
 
 def test_a_step_without_finite_gradients_changes_nothing(tmp_path: Path) -> None:
     model = tiny_model("dense_tied")
-    trainer = Trainer(model, Echo(), tmp_path, SETTINGS)
+    trainer = Trainer(Answers(model, Echo()), tmp_path, SETTINGS)
     seen: list[tuple[int, bool]] = []
     last = [weights(model)]
     hook = model.lm_head.register_forward_hook(
@@ -127,7 +130,8 @@ def test_a_step_without_finite_gradients_changes_nothing(tmp_path: Path) -> None
     trainer.run(show)
     hook.remove()
     assert seen[1:5] == [(0, False), (1, True), (2, True), (2, False)]
-    assert all(one.isfinite().all() for one in weights(trainer.averaged()))
+    trainer.settle()
+    assert all(one.isfinite().all() for one in weights(model))
 
 
 def test_when_no_step_has_finite_gradients_it_gives_up(tmp_path: Path) -> None:
@@ -135,18 +139,21 @@ def test_when_no_step_has_finite_gradients_it_gives_up(tmp_path: Path) -> None:
     with torch.no_grad():
         model.model.language_model.norm.weight.fill_(math.nan)
     with pytest.raises(TrainingError, match="lower learning_rate"):
-        Trainer(model, Echo(), tmp_path, SETTINGS).run()
+        Trainer(Answers(model, Echo()), tmp_path, SETTINGS).run()
 
 
 def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
     trained(tmp_path)
     other = replace(SETTINGS, learning_rate=1.0, clip=2.0)
     with pytest.raises(ConfigError, match="other settings: learning_rate, clip; go on with the"):
-        Trainer(tiny_model("dense_tied"), Echo(), tmp_path, other)
+        Trainer(Answers(tiny_model("dense_tied"), Echo()), tmp_path, other)
     with pytest.raises(ConfigError, match="the number of examples"):
-        Trainer(tiny_model("dense_tied"), Echo(121), tmp_path, SETTINGS)
+        Trainer(Answers(tiny_model("dense_tied"), Echo(121)), tmp_path, SETTINGS)
     again = replace(SETTINGS, save_every=1.0, workers=1)
-    assert Trainer(tiny_model("dense_tied"), Echo(), tmp_path, again).progress.next_index == 120
+    assert (
+        Trainer(Answers(tiny_model("dense_tied"), Echo()), tmp_path, again).progress.next_index
+        == 120
+    )
 
 
 @pytest.mark.parametrize(

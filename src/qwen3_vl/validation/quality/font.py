@@ -103,6 +103,13 @@ def text_mask(text: str, height: int, style: Style = "plain") -> Mask:
     return np.concatenate(columns[:-1], axis=1)
 
 
+def beginning(text: str, width: int, height: int, style: Style = "plain") -> str:
+    """As much of a line as is at most `width` pixels wide."""
+    while text_mask(text, height, style).shape[1] > width:
+        text = text[:-1]
+    return text
+
+
 @cache
 def _glyph_mask(character: str, height: int, style: Style) -> Mask:
     """One character, scaled."""

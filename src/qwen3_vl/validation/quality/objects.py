@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+from collections.abc import Sequence
 
 from qwen3_vl.validation.quality.dice import Answered, Dice, picture, turns
 from qwen3_vl.validation.quality.drawing import (
@@ -95,8 +97,7 @@ def odd_one_out(dice: Dice) -> Item:
     rng = dice.rng
     rows, columns = dice.between((2, 2), (3, 5)), dice.between((2, 2), (3, 5))
     canvas = new_canvas(dice)
-    cell = min(canvas.width // columns, canvas.height // rows)
-    size = min(dice.between((26, 34), (8, 18)), cell - 4)
+    size = dice.between((26, 34), (8, 18))
     (colour, shape), row, column = (
         different_names(rng, 1)[0],
         rng.randrange(rows),
@@ -106,12 +107,9 @@ def odd_one_out(dice: Dice) -> Item:
         (rng.choice([each for each in COLOURS if each != colour]), shape),
         (colour, rng.choice([each for each in SHAPES if each != shape])),
     )
-    left = rng.randint(0, canvas.width - columns * cell) + (cell - size) // 2
-    top = rng.randint(0, canvas.height - rows * cell) + (cell - size) // 2
-    for place in range(rows * columns):
-        at = divmod(place, columns)
-        name = odd if at == (row, column) else (colour, shape)
-        canvas.draw(Thing(*name, left + at[1] * cell, top + at[0] * cell, size))
+    names = [[(colour, shape)] * columns for _ in range(rows)]
+    names[row][column] = odd
+    draw_grid(rng, canvas, names, size)
     canvas.noise(rng, dice.between((0, 0), (0, 24)))
     first = (
         dice.one_of(
@@ -128,6 +126,20 @@ def odd_one_out(dice: Dice) -> Item:
     ]
     asked = [first, *dice.some_of(others, at_most=dice.questions - 1)]
     return Item("odd_one_out", turns([picture(canvas.image())], asked))
+
+
+def draw_grid(
+    rng: random.Random, canvas: Canvas, names: Sequence[Sequence[tuple[str, str]]], largest: int
+) -> None:
+    """Rows of things, somewhere on the canvas, in fields that are as large as there is room."""
+    rows, columns = len(names), len(names[0])
+    cell = min(canvas.width // columns, canvas.height // rows)
+    size = min(largest, cell - 4)
+    left = rng.randint(0, canvas.width - columns * cell) + (cell - size) // 2
+    top = rng.randint(0, canvas.height - rows * cell) + (cell - size) // 2
+    for row, line in enumerate(names):
+        for column, name in enumerate(line):
+            canvas.draw(Thing(*name, left + column * cell, top + row * cell, size))
 
 
 def grounding(dice: Dice) -> Item:

@@ -15,7 +15,7 @@ GOODS = (
     *("HAM", "NUTS", "PEAR", "PLUM", "CORN", "BEER", "WINE", "JAM"),
 )
 
-_STYLES: tuple[Style, Style] = ("plain", "bold")
+STYLES: tuple[Style, Style] = ("plain", "bold")
 
 
 def ocr(dice: Dice) -> Item:
@@ -23,14 +23,14 @@ def ocr(dice: Dice) -> Item:
     canvas = new_canvas(dice)
     canvas.clutter(dice.rng, dice.between((0, 0), (0, 6)))
     lines = dice.up_to(1 + round(2 * dice.level))
-    colours = dice.rng.sample(_inks(canvas), lines)
+    colours = dice.rng.sample(inks(canvas), lines)
     asked: list[Answered] = []
     band = canvas.height // lines
     for line, colour in enumerate(colours):
         height = min(dice.between((36, 48), (8, 16)), band - 8)
         signs = DIGITS if dice.rng.random() > dice.level + 0.3 else CHARACTERS
         words = "".join(dice.rng.choices(signs, k=dice.between((1, 1), (3, 8))))
-        style = dice.rng.choice(_STYLES)
+        style = dice.rng.choice(STYLES)
         while (width := text_mask(words, height, style).shape[1]) > canvas.width - 8:
             height -= 1  # only where an easy one is large
         left = dice.rng.randint(4, canvas.width - width - 4)
@@ -47,7 +47,7 @@ def ocr(dice: Dice) -> Item:
     return Item("ocr", turns([picture(canvas.image())], asked))
 
 
-def _inks(canvas: Canvas) -> list[str]:
+def inks(canvas: Canvas) -> list[str]:
     """The colours that stand out from the ground."""
     pale, deep = ["yellow", "cyan", "orange"], ["blue", "purple", "green"]
     return ["red", "pink", *(deep if canvas.ground[0] > 127 else pale)]
@@ -60,7 +60,7 @@ def table(dice: Dice) -> Item:
     height = dice.between((12, 14), (8, 11))
     pitch = height + dice.between((4, 6), (3, 6))
     canvas = new_canvas(dice, 128, 128)
-    style = dice.rng.choice(_STYLES)
+    style = dice.rng.choice(STYLES)
     goods = rng.sample(GOODS, rows)
     prices = [f"{rng.randint(1, 9)}.{rng.randint(0, 9)}{rng.choice('05')}" for _ in goods]
     widest = max(text_mask(name, height, style).shape[1] for name in goods)

@@ -1,0 +1,118 @@
+"""Exercises to learn seeing from: full pictures, and very much is asked about each.
+
+No model is judged by them. A question of the test asks for one thing in a picture; where everything
+is can be learned from far fewer pictures if all of it is asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+from qwen3_vl.training.views import Line, scribble
+from qwen3_vl.validation.quality.dice import Dice, picture, turns
+from qwen3_vl.validation.quality.drawing import (
+    COLOURS,
+    SHAPES,
+    new_canvas,
+    put,
+)
+from qwen3_vl.validation.quality.item import Item
+from qwen3_vl.validation.quality.objects import PLURALS, box, draw_grid
+from qwen3_vl.validation.quality.reading import CHARACTERS, STYLES
+
+
+def page(dice: Dice) -> Item:
+    """As many lines of characters as there is room for; harder when they are small."""
+    rng = dice.rng
+    canvas = new_canvas(dice)
+    canvas.clutter(rng, dice.between((0, 0), (0, 6)))
+    lines: list[str] = []
+    top = rng.randint(3, 10)
+    while len(lines) < 6:
+        height, style = dice.between((26, 34), (8, 16)), rng.choice(STYLES)
+        if top + height + 3 > canvas.height:
+            break
+        line = Line(top, height, style)
+        words, _ = scribble(dice, canvas, line, CHARACTERS, most=8, margin=4)
+        lines.append(words)
+        top += height + rng.randint(3, 12)
+    canvas.noise(rng, dice.between((0, 0), (0, 20)))
+    asked = [("write down all text.", "\n".join(lines))]
+    return Item("page", turns([picture(canvas.image())], asked))
+
+
+def scene(dice: Dice) -> Item:
+    """Things anywhere: their order across and down, how many of each, and where each lies."""
+    rng = dice.rng
+    canvas = new_canvas(dice)
+    canvas.clutter(rng, dice.between((0, 0), (0, 10)))
+    names = _names(dice, dice.between((2, 3), (5, 9)))
+    largest = dice.between((24, 40), (10, 26))
+    things = put(rng, names, [max(8, largest - rng.randint(0, 6)) for _ in names], canvas)
+    for thing in things:
+        canvas.draw(thing)
+    canvas.noise(rng, dice.between((0, 0), (0, 20)))
+    across, down = (
+        ", ".join(thing.name for thing in sorted(things, key=lambda one: one.centre[axis]))
+        for axis in (0, 1)
+    )
+    asked = [
+        ("what is there, from left to right?", across),
+        ("what is there, from top to bottom?", down),
+    ]
+    kinds = Counter((thing.colour, thing.shape) for thing in things)
+    asked += [
+        (f"how many {colour} {PLURALS[shape]} are there?", str(number))
+        for (colour, shape), number in kinds.items()
+    ]
+    asked += [
+        (
+            f"where is the {thing.name}? answer with bbox_2d.",
+            json.dumps({"bbox_2d": box(thing, canvas)}),
+        )
+        for thing in things
+        if kinds[thing.colour, thing.shape] == 1
+    ][:4]
+    rng.shuffle(asked)
+    return Item("scene", turns([picture(canvas.image())], asked))
+
+
+def _names(dice: Dice, number: int) -> list[tuple[str, str]]:
+    """Of few kinds, so that some come several times."""
+    rng = dice.rng
+    colours = rng.sample(list(COLOURS), rng.randint(2, 3))
+    shapes = rng.sample(SHAPES, rng.randint(2, 3))
+    return [(rng.choice(colours), rng.choice(shapes)) for _ in range(number)]
+
+
+def grid(dice: Dice) -> Item:
+    """Things in rows: what is in each field; harder when they are many and small."""
+    rng = dice.rng
+    rows, columns = dice.between((2, 2), (3, 5)), dice.between((2, 2), (3, 5))
+    canvas = new_canvas(dice)
+    size = dice.between((26, 34), (8, 18))
+    drawn = _names(dice, rows * columns)
+    draw_grid(rng, canvas, [drawn[row * columns :][:columns] for row in range(rows)], size)
+    canvas.noise(rng, dice.between((0, 0), (0, 24)))
+    fields = [" ".join(name) for name in drawn]
+    written = "\n".join(", ".join(fields[row * columns :][:columns]) for row in range(rows))
+    asked = [("write down the grid.", written)]
+    asked += dice.some_of(
+        [
+            (f"what is in row {place // columns + 1}, column {place % columns + 1}?", field)
+            for place, field in enumerate(fields)
+        ]
+    )
+    return Item("grid", turns([picture(canvas.image())], asked))
+
+
+DRILLS: Mapping[str, Callable[[Dice], Item]] = {"page": page, "scene": scene, "grid": grid}
+
+
+def make_drill(name: str, index: int, level: float) -> Item:
+    """The exercise of this number, always the same; a level below 1 makes it easier."""
+    rng = random.Random(f"{name}/{index}")  # noqa: S311 - no secret
+    return DRILLS[name](Dice(rng, level, 6, "train"))

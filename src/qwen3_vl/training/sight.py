@@ -1,0 +1,221 @@
+"""The first lesson: what is at every place of a picture, asked of the vision tower alone.
+
+The decoder learns from answers, and an answer tells of one thing in a picture. Here each patch has
+to tell what lies on it and where it is, with one matrix product for each token, which no model
+keeps. A tower that has learned this hands the decoder all that it needs to answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from qwen3_vl.models.positions import Grid, patch_coordinates
+from qwen3_vl.models.vision import VisionModel
+from qwen3_vl.processing.image import ImageProcessor
+from qwen3_vl.training.batches import Budget, in_batches
+from qwen3_vl.training.views import SIGNS, View, make_view
+from qwen3_vl.validation.quality.drawing import COLOURS, SHAPES
+from qwen3_vl.validation.quality.objects import box
+
+_UNKNOWN = -1
+"""Of what is not asked of a patch."""
+_TAPS = 0.25
+"""How much it counts what DeepStack's tokens tell, beside the last layer's."""
+_FEW = 50
+"""Of patches with something on them there should be as many, for one not to count too much."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Something that each patch has to tell: one of some classes, or a part of one."""
+
+    classes: int
+    """1: it is not a class that is asked for but how many thousandths."""
+    weight: float
+    mostly_nothing: bool = False
+    """Class 0 is nothing, and as much is learned from it as from all others."""
+
+
+ASKED = (
+    Asked(1 + len(SIGNS), 1.0, mostly_nothing=True),  # the character in its left half
+    Asked(1 + len(SIGNS), 1.0, mostly_nothing=True),  # the one in its right half
+    Asked(1 + len(COLOURS), 1.0, mostly_nothing=True),  # of the thing that covers it
+    Asked(1 + len(SHAPES), 1.0, mostly_nothing=True),
+    Asked(2, 1.0, mostly_nothing=True),  # whether that thing's middle is here
+    *[Asked(1, 2.5)] * 4,  # the sides of its box
+    *[Asked(11, 0.25)] * 4,  # their hundreds
+    *[Asked(11, 0.5), Asked(10, 0.5)] * 2,  # how far down and across the patch is: two digits
+)
+_COLOUR, _SHAPE, _MIDDLE, _SIDES, _HUNDREDS, _PLACE = 2, 3, 4, 5, 9, 13
+
+
+def truth(view: View, rows: int, columns: int) -> NDArray[np.int64]:
+    """What the patches of a view have to tell, [rows, columns, asked]."""
+    canvas = view.canvas
+    told = np.zeros((rows, columns, len(ASKED)), np.int64)
+    told[:, :, _SIDES:_PLACE] = _UNKNOWN
+    down = (np.arange(rows) + 0.5) / rows
+    across = (np.arange(columns) + 0.5) / columns
+    for place, share in ((_PLACE, down[:, None]), (_PLACE + 2, across)):
+        told[:, :, place], told[:, :, place + 1] = share * 10, share * 100 % 10
+    for letter in view.letters:
+        x, y = letter.centre
+        row, half = int(y / canvas.height * rows), int(x / canvas.width * columns * 2)
+        told[row, half // 2, half % 2] = 1 + SIGNS.index(letter.sign)
+    for thing in view.things:
+        sides = np.array(box(thing, canvas))
+        left, top, right, bottom = sides / 1000
+        covered = np.outer((down >= top) & (down < bottom), (across >= left) & (across < right))
+        x, y = thing.centre
+        middle = int(y / canvas.height * rows), int(x / canvas.width * columns)
+        covered[middle] = True
+        told[covered, _COLOUR] = 1 + list(COLOURS).index(thing.colour)
+        told[covered, _SHAPE] = 1 + SHAPES.index(thing.shape)
+        told[covered, _SIDES:_PLACE] = [*sides, *(sides // 100)]
+        told[(*middle, _MIDDLE)] = 1
+    return told
+
+
+@dataclass(frozen=True)
+class Sighted:
+    """One view as the tower takes it."""
+
+    pixels: Tensor
+    grid: Grid
+    told: Tensor
+    """[patches, asked], in the order of the patches."""
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens the tower makes of it."""
+        return self.patches // 4
+
+    @property
+    def patches(self) -> int:
+        """How many patches it has."""
+        return len(self.pixels)
+
+
+class Views:
+    """As many views as are wanted: each index gives always the same."""
+
+    def __init__(self, processor: ImageProcessor, count: int, seed: int = 0) -> None:
+        self._processor = processor
+        self._count = count
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> Sighted:
+        view = make_view(self._seed * 10**9 + index)
+        pixels, grids = self._processor([view.canvas.image()])
+        _, rows, columns = (int(one) for one in grids[0])
+        grid = (1, rows, columns)
+        row, column = patch_coordinates(grid, 2, torch.device("cpu")).unbind(-1)
+        return Sighted(pixels, grid, torch.from_numpy(truth(view, rows, columns))[row, column])
+
+
+@dataclass(frozen=True)
+class SightBatch:
+    """Some views."""
+
+    pixels: Tensor
+    grids: tuple[Grid, ...]
+    told: Tensor
+    tokens: int
+    next_index: int
+
+    @classmethod
+    def of(cls, views: Sequence[Sighted], next_index: int) -> SightBatch:
+        """Join some; `next_index` is the first that is in no batch yet."""
+        return cls(
+            torch.cat([one.pixels for one in views]),
+            tuple(one.grid for one in views),
+            torch.cat([one.told for one in views]),
+            sum(one.tokens for one in views),
+            next_index,
+        )
+
+    def to(self, device: torch.device) -> SightBatch:
+        """The same on another device."""
+        pixels, told = self.pixels.to(device), self.told.to(device)
+        return SightBatch(pixels, self.grids, told, self.tokens, self.next_index)
+
+
+class Sight:
+    """The course: a tower, and what reads its tokens."""
+
+    def __init__(self, tower: VisionModel, views: Views, seed: int = 0) -> None:
+        hear_positions(tower)
+        classes = sum(one.classes for one in ASKED)
+        reader = nn.Linear(tower.config.out_hidden_size, tower.config.merge_area * classes)
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            reader.weight.normal_(std=0.02, generator=generator)
+            reader.bias.zero_()
+        self.module = nn.ModuleDict(
+            {"visual": tower, "reader": reader.to(tower.pos_embed.weight.device)}
+        )
+        self._tower, self._reader, self._views = tower, reader, views
+
+    def __len__(self) -> int:
+        return len(self._views)
+
+    def batches(self, budget: Budget, start: int, workers: int) -> Iterator[SightBatch]:
+        """All views from `start` on."""
+        return in_batches(self._views, SightBatch.of, budget, start, workers)
+
+    def loss(self, batch: SightBatch) -> Tensor:
+        """How much of what is there is not told."""
+        seen = self._tower(batch.pixels, batch.grids)
+        lost = self._lost(seen.tokens, batch.told)
+        for tap in seen.deepstack:
+            lost = lost + _TAPS * self._lost(tap, batch.told)
+        return lost
+
+    def _lost(self, tokens: Tensor, told: Tensor) -> Tensor:
+        said = self._reader(tokens).view(len(told), -1).split([one.classes for one in ASKED], -1)
+        lost = tokens.new_zeros(())
+        for asked, one, right in zip(ASKED, said, told.unbind(-1), strict=True):
+            lost = lost + asked.weight * _error(asked, one, right)
+        return lost
+
+
+def _error(asked: Asked, said: Tensor, right: Tensor) -> Tensor:
+    """The mean surprise, or how far off it is."""
+    known = (right != _UNKNOWN).sum().clamp(min=1)
+    if asked.classes == 1:
+        return ((said.squeeze(-1) - right / 1000).abs() * (right != _UNKNOWN)).sum() / known
+    surprise = F.cross_entropy(said, right, reduction="none", ignore_index=_UNKNOWN)
+    if not asked.mostly_nothing:
+        return surprise.sum() / known
+    something = right > 0
+    of_all = (surprise * something).sum() / something.sum().clamp(min=_FEW)
+    return of_all + (surprise * ~something).sum() / (~something).sum().clamp(min=1)
+
+
+def hear_positions(tower: VisionModel) -> None:
+    """Give a tower waves for learned positions where these are too faint to be heard.
+
+    Patches come into the stream with some six times the size that first positions have. No layer
+    finds these beneath them, so no gradient ever makes them louder: the tower stays blind to where
+    a patch is, and the decoder, which knows it to a token, can learn neither boxes nor relations.
+    """
+    positions = tower.pos_embed.weight
+    if positions.std() > 0.5:
+        return
+    side, quarter = round(len(positions) ** 0.5), positions.shape[1] // 4
+    frequencies = 20.0 ** -torch.linspace(0, 1, quarter)
+    angles = torch.arange(side)[:, None] * frequencies
+    along = torch.cat((angles.sin(), angles.cos()), 1).to(positions.device)
+    down, across = along[:, None].expand(-1, side, -1), along[None].expand(side, -1, -1)
+    with torch.no_grad():
+        positions += 2 * torch.cat((down, across), -1).flatten(0, 1)

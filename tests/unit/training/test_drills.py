@@ -1,0 +1,73 @@
+"""Drills ask for all that is in a picture, and their answers fit each other."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+
+import pytest
+
+from qwen3_vl.training.drills import DRILLS, make_drill
+from qwen3_vl.validation.quality.drawing import COLOURS, SHAPES
+from qwen3_vl.validation.quality.item import Item
+from qwen3_vl.validation.quality.reading import CHARACTERS
+
+
+def answers(item: Item) -> dict[str, str]:
+    return {turn.content[-1]["text"]: turn.answer for turn in item.turns}
+
+
+@pytest.mark.parametrize("name", DRILLS)
+def test_a_number_gives_always_the_same_drill(name: str) -> None:
+    for index in range(5):
+        one, same = make_drill(name, index, 0.7), make_drill(name, index, 0.7)
+        assert one.conversation == same.conversation
+    assert answers(make_drill(name, 0, 0.7)) != answers(make_drill(name, 1, 0.7))
+
+
+def test_a_page_is_lines_of_characters() -> None:
+    lengths = dict.fromkeys((0.0, 1.0), 0)
+    for level in lengths:
+        for index in range(20):
+            ((asked, text),) = answers(make_drill("page", index, level)).items()
+            assert asked == "write down all text."
+            assert set(text.replace("\n", "")) <= set(CHARACTERS)
+            assert all(text.split("\n"))
+            lengths[level] += len(text)
+    assert lengths[1.0] > 2 * lengths[0.0]
+
+
+def test_the_answers_about_a_scene_fit_each_other() -> None:
+    for index in range(30):
+        told = answers(make_drill("scene", index, 1.0))
+        across = told["what is there, from left to right?"].split(", ")
+        down = told["what is there, from top to bottom?"].split(", ")
+        assert sorted(across) == sorted(down)
+        assert all(
+            colour in COLOURS and shape in SHAPES
+            for colour, shape in (name.split() for name in across)
+        )
+        counts = {asked: int(said) for asked, said in told.items() if asked.startswith("how many")}
+        assert sum(counts.values()) == len(across)
+        boxes = {
+            asked.removeprefix("where is the ").split("?")[0]: json.loads(said)["bbox_2d"]
+            for asked, said in told.items()
+            if asked.startswith("where is the ")
+        }
+        assert all(across.count(name) == 1 for name in boxes)
+        by_middle = sorted(boxes, key=lambda name: boxes[name][0] + boxes[name][2])
+        for one, other in pairwise(by_middle):
+            # Thousandths are rounded: those above each other may change places.
+            if sum(boxes[other][::2]) - sum(boxes[one][::2]) > 4:
+                assert across.index(one) < across.index(other)
+
+
+def test_the_fields_of_a_grid_are_those_of_its_whole() -> None:
+    for index in range(20):
+        told = answers(make_drill("grid", index, 0.8))
+        rows = [row.split(", ") for row in told.pop("write down the grid.").split("\n")]
+        assert len({len(row) for row in rows}) == 1
+        assert told
+        for asked, field in told.items():
+            row, column = (int(one) for one in asked if one.isdigit())
+            assert rows[row - 1][column - 1] == field

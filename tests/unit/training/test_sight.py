@@ -1,0 +1,112 @@
+"""The tower's first lesson asks what is really there, and makes positions heard."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from qwen3_vl.loading import embedded_folder
+from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
+from qwen3_vl.models.vision import VisionModel
+from qwen3_vl.processing.image import ImageProcessor
+from qwen3_vl.processing.processor import Qwen3VLProcessor
+from qwen3_vl.training.batches import Budget
+from qwen3_vl.training.playground import SIZES
+from qwen3_vl.training.sight import ASKED, Sight, SightBatch, Views, hear_positions, truth
+from qwen3_vl.training.trainer import Trainer
+from qwen3_vl.training.views import SIGNS, Letter, View
+from qwen3_vl.validation.quality.drawing import COLOURS, SHAPES, Canvas, Thing
+
+
+@pytest.fixture(scope="module")
+def pictures() -> ImageProcessor:
+    return Qwen3VLProcessor.from_pretrained(embedded_folder()).image_processor
+
+
+@pytest.fixture
+def tower() -> VisionModel:
+    processor = Qwen3VLProcessor.from_pretrained(embedded_folder())
+    config = SIZES["nano"].config(processor)
+    return Qwen3VLForConditionalGeneration.random(config, seed=0).model.visual
+
+
+def test_each_patch_is_asked_what_lies_on_it() -> None:
+    canvas = Canvas(128, 64, (230, 230, 230))
+    star = Thing("blue", "star", left=32, top=8, size=32)
+    letters = (Letter("7", (100.0, 40.0)), Letter("A", (107.0, 40.0)))
+    told = truth(View(canvas, (star,), letters), rows=4, columns=8)  # patches of 16 pixels
+    assert told.shape == (4, 8, len(ASKED))
+    seen = {tuple(place) for place in np.argwhere(told[:, :, 2] > 0)}
+    # Patches whose middle it covers, and the one with its own middle, which is on their corner.
+    assert seen == {(row, column) for row in (0, 1, 2) for column in (2, 3)} - {(2, 2), (2, 3)}
+    blue, shape = 1 + list(COLOURS).index("blue"), 1 + SHAPES.index("star")
+    assert told[1, 3].tolist() == [0, 0, blue, shape, 1, 250, 125, 500, 625, 2, 1, 5, 6, 3, 7, 4, 3]
+    assert told[0, 2, 4] == 0, "its middle is elsewhere"
+    seven, a = 1 + SIGNS.index("7"), 1 + SIGNS.index("A")
+    assert told[2, 6].tolist() == [seven, a, 0, 0, 0, *[-1] * 8, 6, 2, 8, 1]
+    assert (told[:, :, :2] > 0).sum() == 2
+
+
+def test_patches_come_in_the_order_of_the_tower(pictures: ImageProcessor) -> None:
+    view = Views(pictures, 5)[3]
+    _, rows, columns = view.grid
+    assert view.patches == rows * columns == 4 * view.tokens
+    down = view.told[:, -4] * 10 + view.told[:, -3]
+    across = view.told[:, -2] * 10 + view.told[:, -1]
+    first = [(int(y), int(x)) for y, x in zip(down[:4], across[:4], strict=True)]
+    half = (50 // rows, 50 // columns)
+    assert first == [
+        (half[0], half[1]),
+        (half[0], 150 // columns),
+        (150 // rows, half[1]),
+        (150 // rows, 150 // columns),
+    ]
+
+
+def test_a_batch_asks_the_same_as_its_views_alone(
+    pictures: ImageProcessor, tower: VisionModel
+) -> None:
+    views = Views(pictures, 2)
+    course = Sight(tower, views)
+    (both,) = course.batches(Budget(1000, 4000), 0, 0)
+    seen = tower(both.pixels, both.grids).tokens
+    apart = [tower(one.pixels, [one.grid]).tokens for one in (views[0], views[1])]
+    torch.testing.assert_close(seen, torch.cat(apart))
+    assert torch.equal(both.told, torch.cat([views[0].told, views[1].told]))
+
+
+def test_a_tower_learns_to_see(
+    pictures: ImageProcessor, tower: VisionModel, tmp_path: Path
+) -> None:
+    course = Sight(tower, Views(pictures, 600))
+    losses: list[float] = []
+    settings = replace(SIZES["nano"].settings, tokens=1024)
+    Trainer(course, tmp_path, settings).run(lambda progress: losses.append(progress.loss))
+    # Knowing nothing, all classes are as likely.
+    sums = sum(one.weight * (1 + one.mostly_nothing) * np.log(one.classes) for one in ASKED)
+    sums += sum(one.weight * 0.5 for one in ASKED if one.classes == 1)
+    assert losses[0] == pytest.approx(1.75 * sums, rel=0.1)
+    assert sum(losses[-5:]) / 5 < 0.75 * losses[0]
+
+
+def test_what_is_not_asked_does_not_count(pictures: ImageProcessor, tower: VisionModel) -> None:
+    course = Sight(tower, Views(pictures, 1))
+    batch = SightBatch.of([Views(pictures, 1)[0]], 1)
+    nothing = replace(batch, told=torch.full_like(batch.told, -1))
+    nothing.told[:, :5] = 0
+    assert course.loss(nothing).isfinite()
+    course.loss(nothing).backward()
+    assert all(one.grad is None or one.grad.isfinite().all() for one in tower.parameters())
+
+
+def test_faint_positions_are_made_loud_once(tower: VisionModel) -> None:
+    hear_positions(tower)
+    loud = tower.pos_embed.weight.detach().clone()
+    assert loud.std() > 1
+    assert len({tuple(row) for row in loud.round(decimals=3).tolist()}) == len(loud)
+    hear_positions(tower)
+    assert torch.equal(tower.pos_embed.weight, loud)

@@ -1,0 +1,59 @@
+"""Views are the same each time, and what is said of them is where it is said to be."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from qwen3_vl.training.views import SIGNS, View, make_view
+from qwen3_vl.validation.quality.drawing import COLOURS, Canvas
+
+
+@pytest.fixture(scope="module")
+def views() -> list[View]:
+    return [make_view(index) for index in range(60)]
+
+
+def test_a_number_gives_always_the_same_view(views: list[View]) -> None:
+    for index in (0, 7, 59):
+        again = make_view(index)
+        assert (again.things, again.letters) == (views[index].things, views[index].letters)
+        assert np.array_equal(again.canvas.pixels, views[index].canvas.pixels)
+
+
+def test_some_have_things_and_some_have_letters(views: list[View]) -> None:
+    things = [view for view in views if view.things]
+    assert 20 < len(things) < 50
+    assert all(bool(view.things) != bool(view.letters) for view in views)
+    assert max(len(view.things) for view in views) > 7
+    assert {letter.sign for view in views for letter in view.letters} == set(SIGNS)
+
+
+def test_things_have_their_colour_where_they_lie() -> None:
+    for view in (make_view(index) for index in range(60)):
+        for thing in view.things:
+            if thing.shape in ("circle", "square"):
+                x, y = (int(one) for one in thing.centre)
+                assert nearest(view.canvas, x, y) == thing.colour
+
+
+def nearest(canvas: Canvas, x: int, y: int) -> str:
+    """The colour that a pixel is a mixture of, with noise and with the ground."""
+    ground = np.array(canvas.ground, float)
+    wanted = canvas.pixels[y, x] - ground
+
+    def unlike(colour: str) -> float:
+        along = np.array(COLOURS[colour]) - ground
+        share = np.clip(wanted @ along / (along @ along), 0.5, 1.0)
+        return float(np.square(wanted - share * along).sum())
+
+    return min(COLOURS, key=unlike)
+
+
+def test_letters_are_drawn_around_their_middles() -> None:
+    for view in (make_view(index) for index in range(60)):
+        for letter in view.letters:
+            if letter.sign in "BEHR8":
+                x, y = (int(one) for one in letter.centre)
+                around = view.canvas.pixels[y - 3 : y + 4, x - 2 : x + 3].astype(int)
+                assert abs(around - view.canvas.ground).max() > 60, letter
