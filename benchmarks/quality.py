@@ -1,7 +1,8 @@
 """What techniques cost in answers, on the embedded model: the docs show what is written here.
 
 Each technique has a file in `benchmarks/quality`; a recipe that was measured before is measured
-anew in its place. A technique that this machine cannot run is written down with the reason.
+anew in its place. All recipes are asked together, so that the plain model answers once. A technique
+that this machine cannot run is written down with the reason.
 
     python benchmarks/quality.py "sliding_window(window=64)" "quantized_kv(bits=4)"
     python benchmarks/quality.py --strength 16 "quantized_kv(bits=4)"    # with outliers to round
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,7 +29,7 @@ from qwen3_vl.models.linears import linears
 from qwen3_vl.models.lora_files import fresh_factors, write_lora
 from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
 from qwen3_vl.recipes import compile_recipe
-from qwen3_vl.validation.quality.evaluate import evaluate
+from qwen3_vl.validation.quality.evaluate import Record, evaluate_all
 from qwen3_vl.validation.quality.hardening import harden
 from qwen3_vl.validation.quality.item import Item
 from qwen3_vl.validation.quality.report import as_json
@@ -43,7 +44,7 @@ FRESH = "FRESH"
 
 
 def main() -> None:
-    """Measure, and write each row as soon as it is known."""
+    """Measure, and write the rows."""
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -55,25 +56,42 @@ def main() -> None:
     wanted = [(recipe, given.strength) for recipe in given.recipes]
     wanted += list(written()) if given.again else []
     vlm = Qwen3VLInference.from_pretrained("embedded", dtype="float32", device_map="cpu")
-    for recipe, strength in wanted:
-        row = {"recipe": recipe, "strength": strength}
-        with TemporaryDirectory() as folder:
-            write_fresh(vlm.engine.model, Path(folder))
-            try:
-                row |= measure(vlm, recipe.replace(FRESH, folder), strength, given.items)
-            except (DeviceError, Incompatible) as error:
-                row["refused"] = str(error)
-        keep(row, fingerprint(vlm.engine.model))
-        print(json.dumps(row))
+    for strength in sorted({strength for _, strength in wanted}):
+        recipes = [recipe for recipe, of in wanted if of == strength]
+        for row in measure(vlm, recipes, strength, given.items):
+            keep(row, fingerprint(vlm.engine.model))
+            print(json.dumps(row))
 
 
-def measure(vlm: Qwen3VLInference, recipe: str, strength: int, items: int) -> Row:
-    """A row: a recipe against the plain model, both with outliers of this strength."""
+def measure(
+    vlm: Qwen3VLInference, recipes: Sequence[str], strength: int, items: int
+) -> Iterator[Row]:
+    """A row for each recipe against the plain model, all with outliers of this strength."""
     plain, processor = vlm.engine.model, vlm.engine.processor
     against = harden(plain, strength)
-    model = against.with_seams(compile_recipe(recipe, plain.config, plain.device).seams)
-    asked = track(questions(items), recipe, total=items * len(TASKS))
-    records = list(evaluate(model, against, processor, asked))
+    with TemporaryDirectory() as folder:
+        write_fresh(plain, Path(folder))
+        made = {recipe: built(recipe.replace(FRESH, folder), against) for recipe in recipes}
+    for recipe, refused in made.items():
+        if isinstance(refused, str):
+            yield {"recipe": recipe, "strength": strength, "refused": refused}
+    models = {recipe: model for recipe, model in made.items() if not isinstance(model, str)}
+    asked = track(questions(items), "asks", total=items * len(TASKS))
+    records = list(evaluate_all(list(models.values()), against, processor, asked))
+    for recipe, of_one in zip(models, zip(*records, strict=True), strict=True):
+        yield {"recipe": recipe, "strength": strength, **numbers(of_one)}
+
+
+def built(recipe: str, against: Model) -> Model | str:
+    """A model with this recipe, or why there can be none here."""
+    try:
+        return against.with_seams(compile_recipe(recipe, against.config, against.device).seams)
+    except (DeviceError, Incompatible) as error:
+        return str(error)
+
+
+def numbers(records: Sequence[Record]) -> Row:
+    """What a row tells."""
     summaries = {one.name: one for one in summarise(records)}
     answers, texts = summaries.pop(ALL_ANSWERS), summaries.pop(ALL_LIKELIHOODS)
     worst = min((one for one in summaries.values() if not one.likelihood), key=lambda one: one.gain)

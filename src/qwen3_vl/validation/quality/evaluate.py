@@ -6,8 +6,10 @@ model. Who makes the questions does not matter here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -86,10 +88,49 @@ def evaluate(
 
     `model.with_seams(plan.seams)` is a model with another recipe that shares the weights.
     """
-    weights = weight_bytes(model), weight_bytes(against)
+    for (record,) in evaluate_all([model], against, processor, items):
+        yield record
+
+
+def evaluate_all(
+    models: Sequence[Qwen3VLForConditionalGeneration],
+    against: Qwen3VLForConditionalGeneration,
+    processor: Qwen3VLProcessor,
+    items: Iterable[Item],
+) -> Iterator[list[Record]]:
+    """Put each item to several models, and once to the one that they are compared with."""
     for item in items:
+        inputs = processor.prepare([item.prompt]).to(against.device)
+        question = _Question(item, inputs, processor, against)
         judge = _judge_likelihood if item.kind == "likelihood" else _judge_answer
-        yield judge(model, against, processor, item, weights)
+        yield [judge(model, question) for model in models]
+
+
+@dataclass(frozen=True)
+class _Question:
+    """An item, and how the model compared with goes through it."""
+
+    item: Item
+    inputs: Mapping[str, Any]
+    processor: Qwen3VLProcessor
+    against: Qwen3VLForConditionalGeneration
+
+    @property
+    def limit(self) -> int:
+        """The most tokens of an answer."""
+        return 2 * len(self.right) + ROOM
+
+    @cached_property
+    def right(self) -> list[int]:
+        """The tokens of the right answer."""
+        return self.processor.tokenizer.encode(self.item.answer)
+
+    @cached_property
+    def theirs(self) -> Trace:
+        """Its own answer, or where only likelihood is judged its way along the right one."""
+        if self.item.kind == "likelihood":
+            return follow(self.against, self.inputs, self.right)
+        return answer(self.against, self.inputs, self.limit)
 
 
 def weight_bytes(model: Qwen3VLForConditionalGeneration) -> int:
@@ -97,53 +138,41 @@ def weight_bytes(model: Qwen3VLForConditionalGeneration) -> int:
     return sum(one.nbytes for one in (*model.parameters(), *model.buffers()))
 
 
-def _judge_answer(
-    model: Qwen3VLForConditionalGeneration,
-    against: Qwen3VLForConditionalGeneration,
-    processor: Qwen3VLProcessor,
-    item: Item,
-    weights: tuple[int, int],
-) -> Record:
-    inputs = processor.prepare([item.prompt]).to(model.device)
-    limit = 2 * len(processor.tokenizer.encode(item.answer)) + ROOM
-    theirs = answer(against, inputs, limit)
-    ours = follow(model, inputs, theirs.tokens)
+def _judge_answer(model: Qwen3VLForConditionalGeneration, question: _Question) -> Record:
+    item, theirs = question.item, question.theirs
+    ours = follow(model, question.inputs, theirs.tokens)
     differs = (ours.logits.argmax(dim=-1) != theirs.logits.argmax(dim=-1)).nonzero().flatten()
     first = int(differs[0]) if len(differs) else None
     # As long as it agrees it has given its own greedy answer already.
-    own = theirs.tokens if first is None else answer(model, inputs, limit).tokens
+    own = theirs.tokens
+    if first is not None:
+        own = answer(model, question.inputs, question.limit).tokens
 
-    def answered(tokens: tuple[int, ...], trace: Trace, size: int) -> Answered:
-        text = processor.decode(_said(tokens, model), skip_special_tokens=True)
-        return _answered(trace, size, text=text, score=item.score(text))
+    def answered(
+        tokens: tuple[int, ...], trace: Trace, by: Qwen3VLForConditionalGeneration
+    ) -> Answered:
+        text = question.processor.decode(_said(tokens, by), skip_special_tokens=True)
+        return _answered(trace, by, text=text, score=item.score(text))
 
     return Record(
         item.task,
         item.kind,
-        answered(own, ours, weights[0]),
-        answered(theirs.tokens, theirs, weights[1]),
+        answered(own, ours, model),
+        answered(theirs.tokens, theirs, question.against),
         divergences(theirs.logits, ours.logits),
         1 - len(differs) / len(theirs.tokens),
         first,
     )
 
 
-def _judge_likelihood(
-    model: Qwen3VLForConditionalGeneration,
-    against: Qwen3VLForConditionalGeneration,
-    processor: Qwen3VLProcessor,
-    item: Item,
-    weights: tuple[int, int],
-) -> Record:
-    inputs = processor.prepare([item.prompt]).to(model.device)
-    right = processor.tokenizer.encode(item.answer)
-    theirs, ours = follow(against, inputs, right), follow(model, inputs, right)
+def _judge_likelihood(model: Qwen3VLForConditionalGeneration, question: _Question) -> Record:
+    theirs, ours = question.theirs, follow(model, question.inputs, question.right)
     same = ours.logits.argmax(dim=-1) == theirs.logits.argmax(dim=-1)
     return Record(
-        item.task,
-        item.kind,
-        _answered(ours, weights[0], nll=surprise(ours)),
-        _answered(theirs, weights[1], nll=surprise(theirs)),
+        question.item.task,
+        question.item.kind,
+        _answered(ours, model, nll=surprise(ours)),
+        _answered(theirs, question.against, nll=surprise(theirs)),
         divergences(theirs.logits, ours.logits),
         float(same.double().mean()),
         None,
@@ -152,13 +181,13 @@ def _judge_likelihood(
 
 def _answered(
     trace: Trace,
-    weights: int,
+    model: Qwen3VLForConditionalGeneration,
     *,
     text: str | None = None,
     score: float | None = None,
     nll: float | None = None,
 ) -> Answered:
-    price = (trace.seconds, trace.peak_cache, trace.final_cache, weights)
+    price = (trace.seconds, trace.peak_cache, trace.final_cache, weight_bytes(model))
     return Answered(text, score, nll, *price)
 
 

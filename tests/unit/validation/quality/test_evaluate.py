@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 
 from qwen3_vl.config.generation import GenerationConfig
-from qwen3_vl.validation.quality.evaluate import Record, divergences, evaluate, weight_bytes
+from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration as Model
+from qwen3_vl.validation.quality import evaluate as evaluate_module
+from qwen3_vl.validation.quality.decode import Trace, answer, follow
+from qwen3_vl.validation.quality.evaluate import (
+    Record,
+    divergences,
+    evaluate,
+    evaluate_all,
+    weight_bytes,
+)
 from qwen3_vl.validation.quality.item import Item, Turn
 from qwen3_vl.validation.quality.statistics import non_inferior
 from tests.support.self_labelled import likelihood, picture, world
@@ -33,6 +43,33 @@ def test_an_equal_model_differs_in_nothing(recipe: str) -> None:
         assert record.model.weights == record.against.weights
     assert all(record.model.score == 1 for record in records[:3])
     assert non_inferior([record.gain for record in records])
+
+
+def test_several_models_are_compared_with_one_that_answers_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recipes = ("", "quantized_kv(bits=4, residual=0)")
+    models = [world().with_recipe(recipe) for recipe in recipes]
+    against = world().with_recipe("")
+    items = [*world().items(2), likelihood()]
+    asked: list[Model] = []
+
+    def counted(way: Callable[..., Trace]) -> Callable[..., Trace]:
+        def count(model: Model, *rest: object) -> Trace:
+            asked.append(model)
+            return way(model, *rest)
+
+        return count
+
+    monkeypatch.setattr(evaluate_module, "answer", counted(answer))
+    monkeypatch.setattr(evaluate_module, "follow", counted(follow))
+    together = list(evaluate_all(models, against, world().processor, items))
+    assert asked.count(against) == len(items)
+    for place, recipe in enumerate(recipes):
+        for record, alone in zip(together, run(recipe, "", items), strict=True):
+            assert record[place].kl == alone.kl
+            assert record[place].model.text == alone.model.text
+            assert record[place].model.final_cache == alone.model.final_cache
 
 
 def test_the_same_model_gives_exactly_zero() -> None:
