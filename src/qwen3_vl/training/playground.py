@@ -42,8 +42,8 @@ _WEIGHTS: Mapping[str, float] = {
 }
 """How often a task comes up between lessons, beside the others, which count one."""
 _WEIGHTS_AFTER: Mapping[str, float] = {
-    "arithmetic": 2.0,
-    "chain": 1.0,
+    "arithmetic": 4.0,
+    "chain": 2.0,
     "colour_shape": 0.4,
     "copy": 0.4,
     "count": 5.0,
@@ -51,19 +51,19 @@ _WEIGHTS_AFTER: Mapping[str, float] = {
     "grounding": 4.0,
     "json_edit": 0.4,
     "needle": 0.4,
-    "needle_keys": 0.4,
-    "needle_values": 1.2,
+    "needle_keys": 0.6,
+    "needle_values": 2.5,
     "ocr": 6.0,
     "odd_one_out": 4.0,
     "recall": 0.4,
     "relation": 5.0,
     "several_images": 1.5,
-    "table": 3.0,
-    "two_questions": 1.5,
-    "video": 1.5,
-    "page": 7.0,
-    "scene": 7.0,
-    "grid": 4.0,
+    "table": 4.0,
+    "two_questions": 2.0,
+    "video": 2.0,
+    "page": 5.0,
+    "scene": 5.0,
+    "grid": 3.0,
 }
 """The same when all lessons are over: to see takes more examples than to read."""
 _LESSONS: Mapping[str, float] = {
