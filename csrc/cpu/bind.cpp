@@ -4,6 +4,7 @@
 // array argument costs, and no torch header is needed, so one build serves every torch.
 #include "attention.h"
 #include "dispatch.h"
+#include "layer.h"
 #include "matmul.h"
 #include "pool.h"
 
@@ -34,13 +35,6 @@ void rms_norm(const Variant& variant, std::uintptr_t x, std::uintptr_t weight, s
                                width, eps);
 }
 
-// Matrices of the same input; what they point to must outlive them.
-struct Matrices {
-    std::vector<Matrix> all;
-    std::size_t inputs;
-    Finish finish;
-};
-
 Matrices join(const std::vector<std::tuple<int, std::uintptr_t, std::size_t>>& given,
               std::size_t inputs, Finish finish) {
     Matrices joined{{}, inputs, finish};
@@ -61,10 +55,7 @@ void multiply_all(const Variant& variant, Pool& pool, const Matrices& matrices, 
              {pointer<const float>(x),
               {pointer<const float>(norm), pointer<const float>(norm_bias), eps},
               tokens,
-              matrices.inputs,
-              matrices.all.data(),
-              matrices.all.size(),
-              matrices.finish,
+              matrices,
               pointer<const float>(bias),
               pointer<float>(out)});
 }
@@ -87,6 +78,32 @@ void attend_all(const Variant& variant, Pool& pool, const PageShape& shape, std:
     const Pass pass = {shape, stride, pointer<const Stretch>(stretches), count, heads};
     attend(*variant.kernels, pool, pass, causal, pointer<const float>(q), pointer<float>(out),
            pointer<float>(log_sums));
+}
+
+Layer make_layer(const Matrices& into, const Matrices& out, const Matrices& gate,
+                 const Matrices& down, std::uintptr_t attention_norm, float attention_eps,
+                 std::uintptr_t mlp_norm, float mlp_eps, std::uintptr_t q_norm,
+                 std::uintptr_t k_norm, float eps, std::uintptr_t bias, std::uintptr_t out_bias) {
+    return {into,
+            out,
+            gate,
+            down,
+            {pointer<const float>(attention_norm), nullptr, attention_eps},
+            {pointer<const float>(mlp_norm), nullptr, mlp_eps},
+            pointer<const float>(q_norm),
+            pointer<const float>(k_norm),
+            eps,
+            pointer<const float>(bias),
+            pointer<const float>(out_bias)};
+}
+
+void run_layer(const Variant& variant, Pool& pool, const PageShape& shape, std::size_t stride,
+               std::uintptr_t stretches, std::size_t count, std::size_t heads, const Layer& layer,
+               std::uintptr_t turns, std::size_t tokens, std::uintptr_t stream,
+               std::uintptr_t room) {
+    const Pass pass = {shape, stride, pointer<const Stretch>(stretches), count, heads};
+    run(*variant.kernels, pool, layer, pass, pointer<const float>(turns), tokens,
+        pointer<float>(stream), pointer<float>(room));
 }
 
 static_assert(sizeof(Stretch) == 5 * sizeof(std::int64_t),
@@ -143,6 +160,8 @@ NB_MODULE(_native, module) {
         .def("meet", &meet, without_gil);
     nb::class_<Matrices>(module, "Matrices");
     module.def("join", &join);
+    nb::class_<Layer>(module, "Layer").def("room", &Layer::room);
+    module.def("layer", &make_layer);
     nb::class_<Variant>(module, "Variant")
         .def_ro("name", &Variant::name)
         .def("rms_norm_f32", &rms_norm<float, &Kernels::rms_norm_f32>, without_gil)
@@ -150,6 +169,7 @@ NB_MODULE(_native, module) {
         .def("multiply", &multiply_all, without_gil)
         .def("remember", &remember_all, without_gil)
         .def("attend", &attend_all, without_gil)
+        .def("run_layer", &run_layer, without_gil)
         .def("product_rounds", &rounds_on_all<&Kernels::product_rounds>, without_gil)
         .def("float_rounds", &rounds_on_all<&Kernels::float_rounds>, without_gil)
         .def("read", &read_on_all, without_gil);

@@ -38,7 +38,7 @@ struct Extent {
 
     Extent(const Kernels& kernels, const Pool& pool, const Product& product)
         : tokens(product.tokens),
-          blocks(rounded_up(product.inputs, block_inputs) / block_inputs),
+          blocks(rounded_up(product.matrices.inputs, block_inputs) / block_inputs),
           threads(static_cast<size_t>(pool.threads())),
           is_few(tokens <= few),
           together(is_few ? tokens : kernels.tile_tokens) {}
@@ -61,9 +61,9 @@ class Integers {
     using Ready = Panel;
 
     Integers(const Kernels& kernels, const Product& product, const Extent& extent, Room& room)
-        : kernels_(kernels), inputs_(product.inputs), extent_(extent) {
-        for (size_t i = 0; i < product.count; ++i) {
-            if (product.matrices[i].format == Format::int8) most_ = kernels.largest_against_bytes;
+        : kernels_(kernels), inputs_(product.matrices.inputs), extent_(extent) {
+        for (const Matrix& matrix : product.matrices.all) {
+            if (matrix.format == Format::int8) most_ = kernels.largest_against_bytes;
         }
         x_.quads = room.take<int32_t>(extent.places() * extent.inputs() / quad);
         x_.offsets = room.take<int32_t>(extent.places() * extent.groups());
@@ -137,7 +137,7 @@ class Floats {
     using Ready = const uint8_t*;
 
     Floats(const Kernels& kernels, const Product& product, const Extent& extent, Room& room)
-        : kernels_(kernels), inputs_(product.inputs), extent_(extent) {
+        : kernels_(kernels), inputs_(product.matrices.inputs), extent_(extent) {
         const size_t bytes = extent.is_few ? sizeof(FloatPair) : kernels.pair_bytes;
         x_ = room.take<uint8_t>(extent.places() * pairs() * bytes);
     }
@@ -193,17 +193,14 @@ class Multiplication {
         : kernels_(kernels),
           pool_(pool),
           product_(product),
-          gated_(product.finish == Finish::gate),
+          gated_(product.matrices.finish == Finish::gate),
+          columns_(product.matrices.outputs()),
           extent_(kernels, pool, product),
           room_(scratch),
           numbers_(kernels, product, extent_, room_),
           normal_(room_.take<float>(product.norm.weight ? extent_.threads * normal_room() : 0)),
           results_(room_.take<float>(extent_.threads * results_room)) {
-        for (size_t i = 0; i < product.count; ++i) {
-            const Matrix& matrix = product.matrices[i];
-            panels_ += panels_of(matrix);
-            if (i == 0 || !gated_) columns_ += matrix.rows;
-        }
+        for (const Matrix& matrix : product.matrices.all) panels_ += panels_of(matrix);
     }
 
     size_t bytes(const void* scratch) const {
@@ -231,7 +228,7 @@ class Multiplication {
         return rounded_up(matrix.rows, panel_rows) / panel_rows;
     }
 
-    size_t normal_room() const { return rounded_up(product_.inputs, line_bytes); }
+    size_t normal_room() const { return rounded_up(product_.matrices.inputs, line_bytes); }
 
     // Panels that are multiplied together: with a gate those of the same rows of both matrices.
     size_t unit_panels() const { return gated_ ? 2 : extent_.is_few ? 1 : kernels_.tile_panels; }
@@ -239,7 +236,7 @@ class Multiplication {
 
     size_t places(size_t unit, Place* found) const {
         if (gated_) {
-            for (size_t i = 0; i < 2; ++i) found[i] = place(product_.matrices[i], unit, 0);
+            for (size_t i = 0; i < 2; ++i) found[i] = place(product_.matrices.all[i], unit, 0);
             return 2;
         }
         const size_t first = unit * unit_panels();
@@ -249,7 +246,7 @@ class Multiplication {
     }
 
     Place place(size_t panel) const {
-        const Matrix* matrix = product_.matrices;
+        const Matrix* matrix = product_.matrices.all.data();
         size_t column = 0;
         for (; panel >= panels_of(*matrix); ++matrix) {
             panel -= panels_of(*matrix);
@@ -286,13 +283,14 @@ class Multiplication {
     // A token as it is laid out: normalised, in this thread's room, or as it came.
     const float* prepared(size_t token, size_t thread) const {
         const Norm& norm = product_.norm;
-        const float* const x = product_.x + token * product_.inputs;
+        const float* const x = product_.x + token * product_.matrices.inputs;
         if (!norm.weight) return x;
         float* const room = normal_ + thread * normal_room();
         if (norm.bias) {
-            kernels_.layer_norm(x, norm.weight, norm.bias, room, product_.inputs, norm.eps);
+            kernels_.layer_norm(x, norm.weight, norm.bias, room, product_.matrices.inputs,
+                                norm.eps);
         } else {
-            kernels_.rms_norm_f32(x, norm.weight, room, 1, product_.inputs, norm.eps);
+            kernels_.rms_norm_f32(x, norm.weight, room, 1, product_.matrices.inputs, norm.eps);
         }
         return room;
     }
@@ -350,7 +348,7 @@ class Multiplication {
         float* const out = product_.out + token * columns_;
         for (size_t i = 0; i < count; i += step) {
             const float* bias = product_.bias ? product_.bias + places[i].column : nullptr;
-            kernels_.finish(product_.finish, block + i * panel_rows, tokens, width, bias,
+            kernels_.finish(product_.matrices.finish, block + i * panel_rows, tokens, width, bias,
                             out + places[i].column, columns_, places[i].count);
         }
     }
@@ -359,8 +357,9 @@ class Multiplication {
     Pool& pool_;
     const Product& product_;
     const bool gated_;
+    const size_t columns_;
     const Extent extent_;
-    size_t panels_ = 0, columns_ = 0;
+    size_t panels_ = 0;
     Room room_;
     const Numbers numbers_;
     float* const normal_;
@@ -378,7 +377,7 @@ void multiply_with(const Kernels& kernels, Pool& pool, const Product& product) {
 
 void multiply(const Kernels& kernels, Pool& pool, const Product& product) {
     const std::lock_guard<std::mutex> turn(pool.turn());
-    const bool is_bf16 = product.matrices[0].format == Format::bf16;
+    const bool is_bf16 = product.matrices.all[0].format == Format::bf16;
     (is_bf16 ? multiply_with<Floats> : multiply_with<Integers>)(kernels, pool, product);
 }
 

@@ -4,6 +4,8 @@
 #include "dispatch.h"
 #include "pool.h"
 
+#include <vector>
+
 namespace qwen3_vl {
 
 enum class Format { int4, int8, bf16 };
@@ -20,15 +22,29 @@ struct Norm {
     float eps;
 };
 
+// Matrices of the same input, and what becomes of their results; what they point to must outlive
+// them.
+struct Matrices {
+    std::vector<Matrix> all;  // all of them bf16, or none
+    size_t inputs;
+    Finish finish;
+
+    // Columns of their results: with a gate those of one.
+    size_t outputs() const {
+        if (finish == Finish::gate) return all[0].rows;
+        size_t rows = 0;
+        for (const Matrix& one : all) rows += one.rows;
+        return rows;
+    }
+};
+
 struct Product {
     const float* x;  // [tokens, inputs]
     Norm norm;
-    size_t tokens, inputs;
-    const Matrix* matrices;  // of the same input; all of them bf16, or none
-    size_t count;
-    Finish finish;
+    size_t tokens;
+    const Matrices& matrices;
     const float* bias;  // null: none
-    float* out;         // [tokens, rows of all matrices], or with a gate [tokens, rows of one]
+    float* out;         // [tokens, outputs]
 };
 
 void multiply(const Kernels& kernels, Pool& pool, const Product& product);

@@ -39,6 +39,12 @@ class Pool:
 class Matrices:
     """Packed matrices of the same input, and what becomes of their results."""
 
+class Layer:
+    """A decoder layer, and where its weights lie."""
+
+    def room(self, tokens: int, /) -> int:
+        """How many floats a run works in."""
+
 class Variant:
     """The kernels, compiled for one instruction set."""
 
@@ -93,12 +99,45 @@ class Variant:
         log_sums: int,
         /,
     ) -> None: ...
+    def run_layer(
+        self,
+        pool: Pool,
+        shape: PageShape,
+        stride: int,
+        stretches: int,
+        count: int,
+        heads: int,
+        layer: Layer,
+        turns: int,
+        tokens: int,
+        stream: int,
+        room: int,
+        /,
+    ) -> None: ...
     def product_rounds(self, pool: Pool, rounds: int, /) -> int: ...
     def float_rounds(self, pool: Pool, rounds: int, /) -> int: ...
     def read(self, pool: Pool, at: int, count: int, /) -> None: ...
 
 def join(matrices: list[tuple[int, int, int]], inputs: int, finish: Finish, /) -> Matrices:
     """Matrices of 4 and 8 bits, or all of 16: (bits, address, outputs)."""
+
+def layer(
+    into: Matrices,
+    out: Matrices,
+    gate: Matrices,
+    down: Matrices,
+    attention_norm: int,
+    attention_eps: float,
+    mlp_norm: int,
+    mlp_eps: float,
+    q_norm: int,
+    k_norm: int,
+    eps: float,
+    bias: int,
+    out_bias: int,
+    /,
+) -> Layer:
+    """Prepare a decoder layer; biases may be 0."""
 
 def available_variants() -> list[Variant]:
     """Those that this machine runs, fastest first."""

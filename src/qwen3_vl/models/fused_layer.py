@@ -1,4 +1,4 @@
-"""A decoder layer whose weights are packed, in six native calls."""
+"""A decoder layer whose weights are packed, in one native call, or where torch attends in four."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from qwen3_vl.models.packed_parts import PackedParts
 from qwen3_vl.models.positions import rotate
 from qwen3_vl.models.text import DecoderLayer, RMSNorm, TextMLP
-from qwen3_vl.ops.pages import Turning
+from qwen3_vl.ops.layers import Layer, LayerParts
 from qwen3_vl.ops.products import Norm, Product
 from qwen3_vl.ops.rms_norm import rms_norm
 from qwen3_vl.seams import CacheView
@@ -56,49 +56,44 @@ class _Steps:
         self.parts = parts
         attention = layer.self_attn
         q, k, v, o, gate, up, down = parts.matrices
-        self._index, self._dim = attention.layer, attention.head_dim
-        self._heads, self._kv_heads = (one.out_features // self._dim for one in (q, k))
-        self._into = Product(q.matrix, k.matrix, v.matrix)
-        biases = [one.bias for one in (q, k, v)]
-        self._bias = torch.cat([one.float() for one in biases if one is not None] or [q.written])
-        self._out = Product(o.matrix, finish="add")
-        self._out_bias = o.bias
-        self._gate = Product(gate.matrix, up.matrix, finish="gate")
-        self._down = Product(down.matrix, finish="add")
-        self._before_attention = _norm(layer.input_layernorm)
-        self._before_mlp = _norm(layer.post_attention_layernorm)
+        self._index = attention.layer
+        self._heads, kv_heads = (one.out_features // attention.head_dim for one in (q, k))
+        self._keys = torch.empty(0, kv_heads, attention.head_dim)
         norms = [_norm(attention.q_norm), _norm(attention.k_norm)]
-        self._head_norms = (norms[0].weight, norms[1].weight)
-        self._eps = norms[0].eps
+        biases = [one.bias.float() for one in (q, k, v) if one.bias is not None]
+        self._layer = Layer(
+            LayerParts(
+                into=Product(q.matrix, k.matrix, v.matrix),
+                out=Product(o.matrix, finish="add"),
+                gate=Product(gate.matrix, up.matrix, finish="gate"),
+                down=Product(down.matrix, finish="add"),
+                before_attention=_norm(layer.input_layernorm),
+                before_mlp=_norm(layer.post_attention_layernorm),
+                head_norms=(norms[0].weight, norms[1].weight),
+                eps=norms[0].eps,
+                bias=torch.cat(biases) if biases else None,
+                out_bias=o.bias,
+            )
+        )
 
     def run(
         self, x: Tensor, rotary: tuple[Tensor, Tensor], angles: Angles, view: CacheView
     ) -> Tensor:
         stream = x.to(torch.float32, copy=True)
-        bias = self._bias if len(self._bias) else None
-        qkv = self._into(stream, self._before_attention, bias).view(len(x), -1, self._dim)
-        self._out(self._attend(qkv, x.dtype, rotary, angles, view), bias=self._out_bias, out=stream)
-        inner = self._gate(stream, self._before_mlp)
-        return self._down(inner, out=stream)
-
-    def _attend(
-        self,
-        qkv: Tensor,
-        dtype: torch.dtype,
-        rotary: tuple[Tensor, Tensor],
-        angles: Angles,
-        view: CacheView,
-    ) -> Tensor:
-        pages = view.pages(self._index, self._heads, qkv[:, -self._kv_heads :])
+        pages = view.pages(self._index, self._heads, self._keys)
         if pages is not None:
-            turning = Turning(angles.of(rotary), self._head_norms, self._eps)
-            return pages.attend(pages.remember(qkv, turning)).flatten(1)
-        q, k, v = qkv.split([self._heads, self._kv_heads, self._kv_heads], dim=1)
+            return self._layer(stream, pages, angles.of(rotary))
+        parts, kv_heads = self._layer.parts, self._keys.shape[1]
+        qkv = parts.into(stream, parts.before_attention, parts.bias)
+        qkv = qkv.view(len(x), -1, self._keys.shape[2])
+        q, k, v = qkv.split([self._heads, kv_heads, kv_heads], dim=1)
         q, k = (
-            rotate(rms_norm(x.contiguous(), norm, self._eps), *rotary)
-            for x, norm in zip((q, k), self._head_norms, strict=True)
+            rotate(rms_norm(x.contiguous(), norm, parts.eps), *rotary)
+            for x, norm in zip((q, k), parts.head_norms, strict=True)
         )
-        return view.attend(self._index, q.to(dtype), k.to(dtype), v.to(dtype)).float().flatten(1)
+        seen = view.attend(self._index, q.to(x.dtype), k.to(x.dtype), v.to(x.dtype))
+        parts.out(seen.float().flatten(1), bias=parts.out_bias, out=stream)
+        return parts.down(parts.gate(stream, parts.before_mlp), out=stream)
 
 
 def _norm(norm: RMSNorm) -> Norm:

@@ -87,6 +87,19 @@ def join(
     return compiled.join(list(matrices), inputs, getattr(compiled.Finish, finish))
 
 
+def layer(
+    products: Sequence[_native.Matrices | None],
+    norms: Sequence[tuple[int, float]],
+    head_norms: tuple[int, int, float],
+    biases: Sequence[int],
+) -> _native.Layer | None:
+    """Prepare a decoder layer of four products and two norms; None without the extension."""
+    compiled = _extension()
+    if compiled is None or None in products:
+        return None
+    return compiled.layer(*products, *norms[0], *norms[1], *head_norms, *biases)
+
+
 def force(name: str) -> None:
     """Use the variant of this name from now on, in this whole process.
 

@@ -194,7 +194,7 @@ class PagedPass:
         q = qkv.new_empty(len(qkv), self._heads, self._layout.dim)
         q_norm, k_norm = (one.data_ptr() for one in norms) if norms else (0, 0)
         kernels.remember(
-            *self._described,
+            *self.described,
             qkv.data_ptr(),
             turning.turns.data_ptr(),
             q_norm,
@@ -217,7 +217,7 @@ class PagedPass:
         q = q.contiguous()
         out = torch.empty_like(q)
         kernels.attend(
-            *self._described,
+            *self.described,
             causal,
             q.data_ptr(),
             out.data_ptr(),
@@ -226,7 +226,8 @@ class PagedPass:
         return out
 
     @cached_property
-    def _described(self) -> tuple[_native.Pool, _native.PageShape, int, int, int, int]:
+    def described(self) -> tuple[_native.Pool, _native.PageShape, int, int, int, int]:
+        """As kernels are told of it."""
         layout = self._layout
         shape = native.page_shape(layout.bits, layout.heads, layout.dim)
         at, count = self._rows.buffer_info()[0], len(self._stretches)

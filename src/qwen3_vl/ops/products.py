@@ -61,9 +61,10 @@ class Product:
         self.finish: Finish = finish
         kept = matrices[:1] if finish == "gate" else matrices
         self.outputs = sum(one.outputs for one in kept)
-        self._joined = None
+        self.joined = None
+        """As kernels are told of it; None without them."""
         if all(one.data.is_cpu for one in matrices):
-            self._joined = native.join(
+            self.joined = native.join(
                 [(one.bits, one.data.data_ptr(), one.outputs) for one in matrices],
                 matrices[0].inputs,
                 finish,
@@ -81,13 +82,13 @@ class Product:
         `add` adds them to `out`, which is in float32.
         """
         kernels = native.kernels_for(x)
-        if kernels is None or self._joined is None or x.dtype == torch.float64:
+        if kernels is None or self.joined is None or x.dtype == torch.float64:
             return self._meaning(x, norm, bias, out)
         wide, bias = x.float().contiguous(), None if bias is None else bias.float()
         written = wide.new_empty(len(x), self.outputs) if out is None else out
         kernels.multiply(
             native.pool(),
-            self._joined,
+            self.joined,
             wide.data_ptr(),
             len(x),
             norm.weight.data_ptr() if norm else 0,

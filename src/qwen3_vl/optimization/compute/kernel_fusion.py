@@ -1,4 +1,4 @@
-"""A decoder layer, or a block of the vision tower, in six native calls."""
+"""A decoder layer in one native call, a block of the vision tower in six."""
 
 from __future__ import annotations
 

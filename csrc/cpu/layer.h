@@ -1,0 +1,25 @@
+// A decoder layer whose weights are packed, over new tokens that attend in pages.
+#pragma once
+
+#include "attention.h"
+#include "matmul.h"
+
+namespace qwen3_vl {
+
+// What stays from pass to pass; what it points to must outlive it.
+struct Layer {
+    Matrices into, out, gate, down;  // queries, keys and values; what was attended to; the MLP
+    Norm before_attention, before_mlp;
+    const float *q_norm, *k_norm;  // [dim]
+    float eps;
+    const float *bias, *out_bias;  // of `into` and `out`; null: none
+
+    // How many floats `run` works in.
+    size_t room(size_t tokens) const;
+};
+
+// Adds to `stream` [tokens, hidden] what attention and the MLP make of it.
+void run(const Kernels& kernels, Pool& pool, const Layer& layer, const Pass& pass,
+         const float* turns, size_t tokens, float* stream, float* room);
+
+}  // namespace qwen3_vl
