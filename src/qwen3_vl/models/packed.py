@@ -8,8 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from qwen3_vl.models.stored import StoredModule, TensorReader
+from qwen3_vl.ops.largest import largest
 from qwen3_vl.ops.packed import Bits, empty, pack, unpack
 from qwen3_vl.ops.products import Packed, Product
+
+_TOGETHER = 16
+"""Tokens whose likeliest words are scored again at once: their rows of the table are copied."""
 
 
 class PackedLinear(StoredModule):
@@ -75,12 +79,29 @@ class PackedLinear(StoredModule):
 
 
 class PackedHead(PackedLinear):
-    """Scores words against a packed copy of the table that they are looked up in."""
+    """Scores words against a packed copy of the table that they are looked up in.
 
-    def __init__(self, table: nn.Embedding, *, bits: Bits) -> None:
+    The likeliest words, so many as `refine` says, it scores again with the table's own numbers.
+    """
+
+    def __init__(self, table: nn.Embedding, *, bits: Bits, refine: int = 0) -> None:
         super().__init__(table.embedding_dim, table.num_embeddings, bias=False, bits=bits)
         # In a tuple, so that torch does not count the table as this module's own.
         self._table = (table,)
+        self._refine = refine
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Hidden states [tokens, hidden] to logits."""
+        logits = super().forward(x)
+        if not self._refine:
+            return logits
+        parts = zip(logits.split(_TOGETHER), x.split(_TOGETHER), strict=True)
+        return torch.cat([self._refined(*part) for part in parts])
+
+    def _refined(self, logits: Tensor, x: Tensor) -> Tensor:
+        words = largest(logits, self._refine)
+        exact = self._table[0].weight[words].to(x.dtype) @ x.unsqueeze(-1)
+        return logits.scatter(1, words, exact.squeeze(-1))
 
     def read(self, tensors: TensorReader) -> None:
         """Round the table, which has been read."""
@@ -93,8 +114,10 @@ class PackedHead(PackedLinear):
         return {}
 
 
-def packed_head(table: nn.Embedding | None, hidden: int, words: int, bits: Bits) -> PackedLinear:
+def packed_head(
+    table: nn.Embedding | None, hidden: int, words: int, *, bits: Bits, refine: int = 0
+) -> PackedLinear:
     """A head of its own, or where it is tied one of this `table`."""
     if table is not None:
-        return PackedHead(table, bits=bits)
+        return PackedHead(table, bits=bits, refine=refine)
     return PackedLinear(hidden, words, bias=False, bits=bits)

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from qwen3_vl.errors import ConfigError, Incompatible
 from qwen3_vl.models.packed import PackedHead, PackedLinear
 from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
 from qwen3_vl.ops.packed import Bits, unpack
@@ -76,3 +77,37 @@ def test_logits_change_and_nothing_before_them(
     expected, got = bench.logits(plain), bench.logits(small)
     error = (got - expected).square().mean().sqrt() / expected.square().mean().sqrt()
     assert 0 < error < most
+
+
+def test_refined_words_are_scored_as_by_the_plain_head(bench: Bench) -> None:
+    plain = bench.load()
+    words = plain.config.text_config.vocab_size
+    expected, rough = bench.logits(plain), bench.logits(bench.load(HeadInt4()))
+    some = bench.logits(bench.load(HeadInt4(refine=5)))
+    all_ = bench.logits(bench.load(HeadInt4(refine=words)))
+    torch.testing.assert_close(all_, expected)
+    likeliest = rough.topk(5).indices
+    torch.testing.assert_close(some.gather(1, likeliest), expected.gather(1, likeliest))
+    left = torch.ones_like(rough).scatter(1, likeliest, 0).bool()
+    assert torch.equal(some[left], rough[left])
+    assert not torch.equal(some, rough)
+
+
+def test_more_tokens_than_are_refined_together_are_each_refined(bench: Bench) -> None:
+    head = bench.load(HeadInt4(refine=3)).lm_head
+    x = torch.randn(40, head.in_features, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        together, apart = head(x[:8]), torch.cat([head(one) for one in x[:8].split(1)])
+        torch.testing.assert_close(together, apart, rtol=1e-5, atol=1e-5)
+        many = head(x)
+    exact = x @ bench.load().lm_head.weight.detach().T
+    assert ((many - exact).abs() < 1e-4).sum(dim=1).min() >= 3
+
+
+def test_a_head_that_cannot_be_refined_is_refused() -> None:
+    with pytest.raises(Incompatible, match="not tied: use refine=0, or head_int8"):
+        compile_recipe([HeadInt4(refine=8)], CONFIGS["dense_untied"])
+    with pytest.raises(Incompatible, match=r"there are \d+ words"):
+        compile_recipe([HeadInt4(refine=10**9)], CONFIGS["dense_tied"])
+    with pytest.raises(ConfigError, match="refine must be at least 0"):
+        HeadInt4(refine=-1)
