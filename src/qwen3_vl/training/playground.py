@@ -21,7 +21,7 @@ from qwen3_vl.training.answers import Answers
 from qwen3_vl.training.drills import DRILLS, make_drill
 from qwen3_vl.training.examples import Example
 from qwen3_vl.training.sight import Sight, Views
-from qwen3_vl.training.trainer import Trainer, TrainingSettings, begun
+from qwen3_vl.training.trainer import Trainer, TrainingSettings
 from qwen3_vl.validation.quality.item import Item
 from qwen3_vl.validation.quality.suite import TASKS, make_item
 
@@ -276,8 +276,10 @@ class Playground:
         seed: int = 0,
         device: str = "cpu",
     ) -> None:
-        """Raises:
-        ConfigError: there is no such size, or the model to start from is of another.
+        """`views` is how many pictures it learns to see from; with none it sees as it does.
+
+        Raises:
+            ConfigError: there is no such size, or the model to start from is of another.
         """
         if size not in SIZES:
             raise ConfigError(f"size is {size!r}; it can be {', '.join(SIZES)}")
@@ -289,10 +291,8 @@ class Playground:
         config = self._size.config(self._processor)
         model = _new(config, seed) if start is None else _known(config, start)
         self.model = model.to(wanted_device(device))
-        self._examples = PlaygroundExamples(
-            self._processor, examples or self._size.examples, seed, lessons=start is None
-        )
-        self._gently = 1.0 if start is None else _GENTLY
+        self._examples = examples or self._size.examples
+        self._lessons = start is None
 
     def lessons(self) -> Iterator[Lesson]:
         """What is left of the training: to see, and then to answer.
@@ -300,16 +300,26 @@ class Playground:
         Raises:
             ConfigError: the folder holds another run.
         """
-        run, settings = self._folder / "run", self._size.settings
-        if self._views and not begun(run):
+        settings = self._size.settings
+        tower = self.model.model.visual
+        if self._views:
             views = Views(self._processor.image_processor, self._views, self._seed)
-            sight = Sight(self.model.model.visual, views, self._seed)
-            seeing = Trainer(sight, self._folder / "sight", settings)
-            yield Lesson("to see", self._folder / "sight", seeing)
+            folder = self._folder / "sight"
+            seeing = Trainer(Sight(tower, views, self._seed), folder, settings)
+            if seeing.progress.next_index < seeing.progress.of:
+                yield Lesson("to see", folder, seeing)
             seeing.settle()
-        settings = replace(settings, learning_rate=settings.learning_rate * self._gently)
-        answering = Trainer(Answers(self.model, self._examples), run, settings)
-        yield Lesson("to answer", run, answering)
+        if self._views or not self._lessons:  # eyes that have learned stay as they are
+            for part in (tower.patch_embed, tower.pos_embed, tower.blocks):
+                part.requires_grad_(requires_grad=False)
+        if not self._lessons:
+            settings = replace(settings, learning_rate=settings.learning_rate * _GENTLY)
+        examples = PlaygroundExamples(
+            self._processor, self._examples, self._seed, lessons=self._lessons
+        )
+        folder = self._folder / "run"
+        answering = Trainer(Answers(self.model, examples), folder, settings)
+        yield Lesson("to answer", folder, answering)
         answering.settle()
 
     def save(self) -> None:

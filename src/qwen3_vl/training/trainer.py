@@ -141,11 +141,6 @@ class Course(Protocol[B]):
         ...
 
 
-def begun(folder: Path) -> bool:
-    """Whether a run's state lies there."""
-    return (folder / _STATE).is_file()
-
-
 class Trainer:
     """One run: a course, and the folder where its state lies."""
 
@@ -171,7 +166,7 @@ class Trainer:
             settings.momentum,
             settings.spread,
         )
-        if begun(folder):
+        if (folder / _STATE).is_file():
             self._restore()
 
     def run(self, show: Callable[[Progress], object] = lambda _: None) -> None:
