@@ -16,6 +16,8 @@ from qwen3_vl.validation.quality.dice import Dice, picture, turns
 from qwen3_vl.validation.quality.drawing import (
     COLOURS,
     SHAPES,
+    Canvas,
+    Thing,
     new_canvas,
     put,
 )
@@ -47,14 +49,7 @@ def page(dice: Dice) -> Item:
 def scene(dice: Dice) -> Item:
     """Things anywhere: their order across and down, how many of each, and where each lies."""
     rng = dice.rng
-    canvas = new_canvas(dice)
-    canvas.clutter(rng, dice.between((0, 0), (0, 10)))
-    names = _names(dice, dice.between((2, 3), (5, 9)))
-    largest = dice.between((24, 40), (10, 26))
-    things = put(rng, names, [max(8, largest - rng.randint(0, 6)) for _ in names], canvas)
-    for thing in things:
-        canvas.draw(thing)
-    canvas.noise(rng, dice.between((0, 0), (0, 20)))
+    canvas, things = _full_picture(dice)
     across, down = (
         ", ".join(thing.name for thing in sorted(things, key=lambda one: one.centre[axis]))
         for axis in (0, 1)
@@ -78,6 +73,34 @@ def scene(dice: Dice) -> Item:
     ][:4]
     rng.shuffle(asked)
     return Item("scene", turns([picture(canvas.image())], asked))
+
+
+def spots(dice: Dice) -> Item:
+    """How far across and down each thing is that is the only one of its kind, in tenths."""
+    canvas, things = _full_picture(dice)
+    kinds = Counter(thing.name for thing in things)
+    asked = [
+        (f"how far {way} is the {thing.name}?", str(int(10 * thing.centre[axis] / whole)))
+        for thing in things
+        if kinds[thing.name] == 1
+        for axis, (way, whole) in enumerate((("right", canvas.width), ("down", canvas.height)))
+    ]
+    asked = asked or [("how many things are there?", str(len(things)))]
+    return Item("spots", turns([picture(canvas.image())], dice.some_of(asked)))
+
+
+def _full_picture(dice: Dice) -> tuple[Canvas, list[Thing]]:
+    """Things anywhere, of few kinds."""
+    rng = dice.rng
+    canvas = new_canvas(dice)
+    canvas.clutter(rng, dice.between((0, 0), (0, 10)))
+    names = _names(dice, dice.between((2, 3), (5, 9)))
+    largest = dice.between((24, 40), (10, 26))
+    things = put(rng, names, [max(8, largest - rng.randint(0, 6)) for _ in names], canvas)
+    for thing in things:
+        canvas.draw(thing)
+    canvas.noise(rng, dice.between((0, 0), (0, 20)))
+    return canvas, things
 
 
 def _names(dice: Dice, number: int) -> list[tuple[str, str]]:
@@ -109,7 +132,12 @@ def grid(dice: Dice) -> Item:
     return Item("grid", turns([picture(canvas.image())], asked))
 
 
-DRILLS: Mapping[str, Callable[[Dice], Item]] = {"page": page, "scene": scene, "grid": grid}
+DRILLS: Mapping[str, Callable[[Dice], Item]] = {
+    "page": page,
+    "scene": scene,
+    "grid": grid,
+    "spots": spots,
+}
 
 
 def make_drill(name: str, index: int, level: float) -> Item:

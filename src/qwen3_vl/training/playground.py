@@ -62,8 +62,9 @@ _WEIGHTS_AFTER: Mapping[str, float] = {
     "two_questions": 2.0,
     "video": 2.0,
     "page": 5.0,
-    "scene": 5.0,
+    "scene": 4.0,
     "grid": 3.0,
+    "spots": 5.0,
 }
 """The same when all lessons are over: to see takes more examples than to read."""
 _LESSONS: Mapping[str, float] = {

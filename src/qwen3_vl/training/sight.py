@@ -7,6 +7,7 @@ keeps. A tower that has learned this hands the decoder all that it needs to answ
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -30,6 +31,8 @@ _TAPS = 0.25
 """How much it counts what DeepStack's tokens tell, beside the last layer's."""
 _FEW = 50
 """Of patches with something on them there should be as many, for one not to count too much."""
+_MOST_ALIKE, _MOST_LINES = 11, 9
+"""Beyond these it is only told that there are more."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +55,22 @@ ASKED = (
     *[Asked(1, 2.5)] * 4,  # the sides of its box
     *[Asked(11, 0.25)] * 4,  # their hundreds
     *[Asked(11, 0.5), Asked(10, 0.5)] * 2,  # how far down and across the patch is: two digits
+    *[Asked(1 + _MOST_ALIKE, 0.5)] * 2,  # how many things are of its kind, and of its colour
+    *[Asked(5, 0.5)] * 2,  # its row and its column, where things stand so
+    Asked(2, 0.5, mostly_nothing=True),  # whether it is the only one there of its kind
+    Asked(16, 0.5),  # which character of its line the one on it is
+    Asked(1 + _MOST_LINES, 0.5),  # and of which line
 )
-_COLOUR, _SHAPE, _MIDDLE, _SIDES, _HUNDREDS, _PLACE = 2, 3, 4, 5, 9, 13
+_COLOUR, _SHAPE, _MIDDLE, _SIDES, _HUNDREDS, _PLACE, _ALIKE, _FIELD, _ODD, _LETTER, _LINE = (
+    *(2, 3, 4, 5, 9, 13, 17, 19, 21, 22, 23),
+)
 
 
 def truth(view: View, rows: int, columns: int) -> NDArray[np.int64]:
     """What the patches of a view have to tell, [rows, columns, asked]."""
     canvas = view.canvas
     told = np.zeros((rows, columns, len(ASKED)), np.int64)
-    told[:, :, _SIDES:_PLACE] = _UNKNOWN
+    told[:, :, _SIDES:_PLACE] = told[:, :, _ALIKE:] = _UNKNOWN
     down = (np.arange(rows) + 0.5) / rows
     across = (np.arange(columns) + 0.5) / columns
     for place, share in ((_PLACE, down[:, None]), (_PLACE + 2, across)):
@@ -69,7 +79,10 @@ def truth(view: View, rows: int, columns: int) -> NDArray[np.int64]:
         x, y = letter.centre
         row, half = int(y / canvas.height * rows), int(x / canvas.width * columns * 2)
         told[row, half // 2, half % 2] = 1 + SIGNS.index(letter.sign)
-    for thing in view.things:
+        told[row, half // 2, _LETTER:] = letter.place, min(letter.line, _MOST_LINES)
+    kinds = Counter(thing.name for thing in view.things)
+    colours = Counter(thing.colour for thing in view.things)
+    for number, thing in enumerate(view.things):
         sides = np.array(box(thing, canvas))
         left, top, right, bottom = sides / 1000
         covered = np.outer((down >= top) & (down < bottom), (across >= left) & (across < right))
@@ -79,6 +92,11 @@ def truth(view: View, rows: int, columns: int) -> NDArray[np.int64]:
         told[covered, _COLOUR] = 1 + list(COLOURS).index(thing.colour)
         told[covered, _SHAPE] = 1 + SHAPES.index(thing.shape)
         told[covered, _SIDES:_PLACE] = [*sides, *(sides // 100)]
+        alike = kinds[thing.name], colours[thing.colour]
+        told[covered, _ALIKE:_FIELD] = np.minimum(alike, _MOST_ALIKE)
+        if view.columns:
+            told[covered, _FIELD:_ODD] = divmod(number, view.columns)
+            told[covered, _ODD] = kinds[thing.name] == 1
         told[(*middle, _MIDDLE)] = 1
     return told
 
@@ -197,9 +215,9 @@ def _error(asked: Asked, said: Tensor, right: Tensor) -> Tensor:
     surprise = F.cross_entropy(said, right, reduction="none", ignore_index=_UNKNOWN)
     if not asked.mostly_nothing:
         return surprise.sum() / known
-    something = right > 0
+    something, nothing = right > 0, right == 0
     of_all = (surprise * something).sum() / something.sum().clamp(min=_FEW)
-    return of_all + (surprise * ~something).sum() / (~something).sum().clamp(min=1)
+    return of_all + (surprise * nothing).sum() / nothing.sum().clamp(min=1)
 
 
 def hear_positions(tower: VisionModel) -> None:

@@ -4,33 +4,42 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 
 from qwen3_vl.validation.quality.dice import Dice
 from qwen3_vl.validation.quality.drawing import (
     COLOURS,
+    RING_HOLE,
     SHAPES,
     Canvas,
     Thing,
+    different_names,
     ink,
     new_canvas,
     put,
 )
 from qwen3_vl.validation.quality.font import Style, beginning, text_mask
+from qwen3_vl.validation.quality.objects import draw_grid
 from qwen3_vl.validation.quality.reading import CHARACTERS, STYLES, inks
 
 SIGNS = CHARACTERS + "."
 """What is written in a view."""
-_THINGS = 0.6
-"""The share of views with things in them; the others have letters."""
+_THINGS, _GRIDS = 0.45, 0.15
+"""The shares of views with things anywhere, and with things in rows; the others have letters."""
+_NESTED = 0.2
+"""How often a thing lies in the hole of another."""
 
 
 @dataclass(frozen=True)
 class Letter:
-    """A character, and its middle in pixels from the left and from the top."""
+    """A character in its line."""
 
     sign: str
     centre: tuple[float, float]
+    """In pixels from the left and from the top."""
+    line: int
+    place: int
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,8 @@ class View:
     canvas: Canvas
     things: tuple[Thing, ...] = ()
     letters: tuple[Letter, ...] = ()
+    columns: int | None = None
+    """Of things that stand in rows; all of them are of one kind but one."""
 
 
 def make_view(index: int) -> View:
@@ -48,8 +59,12 @@ def make_view(index: int) -> View:
     dice = Dice(rng, level=rng.random() ** 0.5, split="train")
     canvas = new_canvas(dice)
     canvas.clutter(rng, dice.between((0, 0), (0, 12)))
-    if rng.random() < _THINGS:
+    drawn = rng.random()
+    if drawn < _THINGS:
         view = View(canvas, things=tuple(_scatter(dice, canvas)))
+    elif drawn < _THINGS + _GRIDS:
+        things, columns = _lay_out(dice, canvas)
+        view = View(canvas, things=tuple(things), columns=columns)
     else:
         view = View(canvas, letters=tuple(_write(dice, canvas)))
     canvas.noise(rng, dice.between((0, 0), (0, 30)))
@@ -71,23 +86,48 @@ def _scatter(dice: Dice, canvas: Canvas) -> list[Thing]:
             break
         except ValueError:
             names, sizes = names[:-1], sizes[:-1]
+    if rng.random() < _NESTED:
+        things[:1] = _nest(rng, things[0])
     strength = rng.randint(60, 100) if rng.random() < 0.3 else 100
     for thing in things:
         canvas.draw(thing, strength)
     return things
 
 
+def _nest(rng: random.Random, place: Thing) -> list[Thing]:
+    """A ring in the place of a thing, and if there is room another thing in its hole."""
+    hull = replace(place, shape="ring")
+    size = round(place.size * RING_HOLE * 0.55)
+    if size < 8:
+        return [hull]
+    shift = (place.size - size) // 2
+    name = rng.choice(list(COLOURS)), rng.choice(SHAPES[:-1])
+    return [hull, Thing(*name, place.left + shift, place.top + shift, size)]
+
+
+def _lay_out(dice: Dice, canvas: Canvas) -> tuple[list[Thing], int]:
+    """Rows of things of one kind, but for one; and how many columns they have."""
+    rng = dice.rng
+    rows, columns = dice.between((2, 2), (3, 5)), dice.between((2, 2), (3, 5))
+    kind, odd = different_names(rng, 2)
+    names = [[kind] * columns for _ in range(rows)]
+    names[rng.randrange(rows)][rng.randrange(columns)] = odd
+    return draw_grid(rng, canvas, names, dice.between((26, 34), (8, 18))), columns
+
+
 def _write(dice: Dice, canvas: Canvas) -> Iterator[Letter]:
     """Lines of characters from top to bottom."""
     rng = dice.rng
     top = rng.randint(2, 10)
-    while True:
+    for line in count():
         height, style = dice.between((20, 34), (8, 16)), rng.choice(STYLES)
         if top + height + 2 > canvas.height:
             return
         words, left = scribble(dice, canvas, Line(top, height, style), SIGNS, most=14, margin=2)
-        for sign, middle in zip(words, _middles(words, height, style), strict=True):
-            yield Letter(sign, (left + middle, top + height / 2))
+        for place, (sign, middle) in enumerate(
+            zip(words, _middles(words, height, style), strict=True)
+        ):
+            yield Letter(sign, (left + middle, top + height / 2), line, place)
         top += height + rng.randint(2, 24)
 
 

@@ -71,3 +71,12 @@ def test_the_fields_of_a_grid_are_those_of_its_whole() -> None:
         for asked, field in told.items():
             row, column = (int(one) for one in asked if one.isdigit())
             assert rows[row - 1][column - 1] == field
+
+
+def test_spots_are_tenths_of_the_picture() -> None:
+    asked: set[str] = set()
+    for index in range(30):
+        told = answers(make_drill("spots", index, 1.0))
+        assert all(len(said) == 1 and said.isdigit() for said in told.values())
+        asked |= {question.split(" is ")[0] for question in told}
+    assert {"how far right", "how far down"} <= asked

@@ -37,26 +37,44 @@ def tower() -> VisionModel:
 def test_each_patch_is_asked_what_lies_on_it() -> None:
     canvas = Canvas(128, 64, (230, 230, 230))
     star = Thing("blue", "star", left=32, top=8, size=32)
-    letters = (Letter("7", (100.0, 40.0)), Letter("A", (107.0, 40.0)))
+    letters = (Letter("7", (100.0, 40.0), 3, 5), Letter("A", (107.0, 40.0), 3, 6))
     told = truth(View(canvas, (star,), letters), rows=4, columns=8)  # patches of 16 pixels
     assert told.shape == (4, 8, len(ASKED))
     seen = {tuple(place) for place in np.argwhere(told[:, :, 2] > 0)}
     # Patches whose middle it covers, and the one with its own middle, which is on their corner.
     assert seen == {(row, column) for row in (0, 1, 2) for column in (2, 3)} - {(2, 2), (2, 3)}
     blue, shape = 1 + list(COLOURS).index("blue"), 1 + SHAPES.index("star")
-    assert told[1, 3].tolist() == [0, 0, blue, shape, 1, 250, 125, 500, 625, 2, 1, 5, 6, 3, 7, 4, 3]
+    assert told[1, 3, :17].tolist() == [
+        *(0, 0, blue, shape, 1, 250, 125, 500, 625, 2, 1, 5, 6, 3, 7, 4, 3)
+    ]
+    assert told[1, 3, 17:].tolist() == [1, 1, -1, -1, -1, -1, -1]
     assert told[0, 2, 4] == 0, "its middle is elsewhere"
     seven, a = 1 + SIGNS.index("7"), 1 + SIGNS.index("A")
-    assert told[2, 6].tolist() == [seven, a, 0, 0, 0, *[-1] * 8, 6, 2, 8, 1]
+    assert told[2, 6].tolist() == [seven, a, 0, 0, 0, *[-1] * 8, 6, 2, 8, 1, *[-1] * 5, 6, 3]
     assert (told[:, :, :2] > 0).sum() == 2
+
+
+def test_of_things_in_rows_it_is_asked_which_is_the_odd_one() -> None:
+    canvas = Canvas(96, 64, (230, 230, 230))
+    names = [["red star"] * 3, ["red star", "red ring", "red star"]]
+    things = [
+        Thing(*name.split(), 32 * column + 4, 32 * row + 4, 24)
+        for row, line in enumerate(names)
+        for column, name in enumerate(line)
+    ]
+    told = truth(View(canvas, tuple(things), columns=3), rows=4, columns=6)
+    assert told[2, 2, 17:22].tolist() == [1, 6, 1, 1, 1]
+    assert told[0, 4, 17:22].tolist() == [5, 6, 0, 2, 0]
+    many = View(canvas, tuple(Thing("red", "star", 4, 4, 24) for _ in range(14)))
+    assert truth(many, 4, 6)[0, 0, 17:22].tolist() == [11, 11, -1, -1, -1]
 
 
 def test_patches_come_in_the_order_of_the_tower(pictures: ImageProcessor) -> None:
     view = Views(pictures, 5)[3]
     _, rows, columns = view.grid
     assert view.patches == rows * columns == 4 * view.tokens
-    down = view.told[:, -4] * 10 + view.told[:, -3]
-    across = view.told[:, -2] * 10 + view.told[:, -1]
+    down = view.told[:, 13] * 10 + view.told[:, 14]
+    across = view.told[:, 15] * 10 + view.told[:, 16]
     first = [(int(y), int(x)) for y, x in zip(down[:4], across[:4], strict=True)]
     half = (50 // rows, 50 // columns)
     assert first == [

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -26,6 +29,7 @@ def test_some_have_things_and_some_have_letters(views: list[View]) -> None:
     assert 20 < len(things) < 50
     assert all(bool(view.things) != bool(view.letters) for view in views)
     assert max(len(view.things) for view in views) > 7
+    assert 3 < sum(view.columns is not None for view in views) < 20
     assert {letter.sign for view in views for letter in view.letters} == set(SIGNS)
 
 
@@ -57,3 +61,22 @@ def test_letters_are_drawn_around_their_middles() -> None:
                 x, y = (int(one) for one in letter.centre)
                 around = view.canvas.pixels[y - 3 : y + 4, x - 2 : x + 3].astype(int)
                 assert abs(around - view.canvas.ground).max() > 60, letter
+
+
+def test_lines_are_read_from_left_to_right_and_down() -> None:
+    for view in (make_view(index) for index in range(60)):
+        for one, following in pairwise(view.letters):
+            if following.line == one.line:
+                assert following.place == one.place + 1
+                assert following.centre[0] > one.centre[0]
+            else:
+                assert (following.line, following.place) == (one.line + 1, 0)
+                assert following.centre[1] > one.centre[1]
+
+
+def test_in_rows_one_thing_is_unlike_all_others() -> None:
+    for view in (make_view(index) for index in range(60)):
+        if view.columns:
+            kinds = Counter(thing.name for thing in view.things)
+            assert len(view.things) % view.columns == 0
+            assert sorted(kinds.values())[:-1] == [1]

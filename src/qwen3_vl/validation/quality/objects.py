@@ -130,16 +130,21 @@ def odd_one_out(dice: Dice) -> Item:
 
 def draw_grid(
     rng: random.Random, canvas: Canvas, names: Sequence[Sequence[tuple[str, str]]], largest: int
-) -> None:
+) -> list[Thing]:
     """Rows of things, somewhere on the canvas, in fields that are as large as there is room."""
     rows, columns = len(names), len(names[0])
     cell = min(canvas.width // columns, canvas.height // rows)
     size = min(largest, cell - 4)
     left = rng.randint(0, canvas.width - columns * cell) + (cell - size) // 2
     top = rng.randint(0, canvas.height - rows * cell) + (cell - size) // 2
-    for row, line in enumerate(names):
-        for column, name in enumerate(line):
-            canvas.draw(Thing(*name, left + column * cell, top + row * cell, size))
+    things = [
+        Thing(*name, left + column * cell, top + row * cell, size)
+        for row, line in enumerate(names)
+        for column, name in enumerate(line)
+    ]
+    for thing in things:
+        canvas.draw(thing)
+    return things
 
 
 def grounding(dice: Dice) -> Item:
