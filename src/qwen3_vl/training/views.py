@@ -43,6 +43,15 @@ class Letter:
 
 
 @dataclass(frozen=True)
+class Line:
+    """Where a line of text comes to stand, and how it looks."""
+
+    top: int
+    height: int
+    style: Style
+
+
+@dataclass(frozen=True)
 class View:
     """A picture, and all that is in it."""
 
@@ -124,20 +133,9 @@ def _write(dice: Dice, canvas: Canvas) -> Iterator[Letter]:
         if top + height + 2 > canvas.height:
             return
         words, left = scribble(dice, canvas, Line(top, height, style), SIGNS, most=14, margin=2)
-        for place, (sign, middle) in enumerate(
-            zip(words, _middles(words, height, style), strict=True)
-        ):
-            yield Letter(sign, (left + middle, top + height / 2), line, place)
+        for place, middle in enumerate(_middles(words, height, style)):
+            yield Letter(words[place], (left + middle, top + height / 2), line, place)
         top += height + rng.randint(2, 24)
-
-
-@dataclass(frozen=True)
-class Line:
-    """Where a line of text comes to stand, and how it looks."""
-
-    top: int
-    height: int
-    style: Style
 
 
 def scribble(
