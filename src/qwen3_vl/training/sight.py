@@ -37,7 +37,7 @@ _MOST_ALIKE, _MOST_LINES = 11, 9
 
 @dataclass(frozen=True)
 class Asked:
-    """Something that each patch has to tell: one of some classes, or a part of one."""
+    """Something that each patch has to tell: one of some classes, or a share of the picture."""
 
     classes: int
     """1: it is not a class that is asked for but how many thousandths."""
@@ -61,9 +61,9 @@ ASKED = (
     Asked(16, 0.5),  # which character of its line the one on it is
     Asked(1 + _MOST_LINES, 0.5),  # and of which line
 )
-_COLOUR, _SHAPE, _MIDDLE, _SIDES, _HUNDREDS, _PLACE, _ALIKE, _FIELD, _ODD, _LETTER, _LINE = (
-    *(2, 3, 4, 5, 9, 13, 17, 19, 21, 22, 23),
-)
+_COLOUR, _SHAPE, _MIDDLE, _SIDES, _PLACE = 2, 3, 4, 5, 13
+_ALIKE, _FIELD, _ODD, _LETTER = 17, 19, 21, 22
+"""Where the answers to these begin."""
 
 
 def truth(view: View, rows: int, columns: int) -> NDArray[np.int64]:
