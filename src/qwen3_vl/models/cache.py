@@ -6,6 +6,7 @@ Seams decide in which form they are stored, how attention is computed, and which
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy, deepcopy
 from typing import cast
 
 import torch
@@ -93,6 +94,29 @@ class DenseCache:
         self.positions = list(positions)
         self._in_pass = False
 
+    def fork(self, sequences: Sequence[int]) -> DenseCache:
+        """A cache whose sequences go on where these of this one are; this one stays as it is.
+
+        One may be named several times: to ask two things about a picture that is read once. Of
+        keys in pages only those that are written to are copied.
+
+        Raises:
+            InputError: a pass was broken off, or keys and values carry gradients.
+        """
+        if self._in_pass:
+            raise InputError("an earlier pass over this cache was broken off; it cannot be forked")
+        twin = copy(self)
+        twin.positions = [self.positions[one] for one in sequences]
+        twin.lengths = [self.lengths[one] for one in sequences]
+        try:
+            twin._lines = [[layer[one].fork() for one in sequences] for layer in self._lines]
+        except RuntimeError as error:
+            raise InputError(
+                "this cache was filled with gradients, which cannot be forked; "
+                "fill it within torch.inference_mode()"
+            ) from error
+        return twin
+
     def evict(self) -> None:
         """Drop the tokens that the `retain` techniques do not keep."""
         for layer in self._lines:
@@ -123,10 +147,11 @@ class DenseView:
         if not self._in_pages or not fits(like.shape[-1]):
             return None
         stores = [cast(PagedStore, line.store) for line in self._lines[layer]]
-        some = [
-            store.extend(new, like) for store, new in zip(stores, self._lengths, strict=True) if new
-        ]
-        return PagedPass(some[0][0], heads, [stretch for _, stretch in some])
+        some = [one for one in zip(stores, self._lengths, strict=True) if one[1]]
+        for store, new in some:
+            store.extend(new, like)
+        stretches = [store.latest(new) for store, new in some]
+        return PagedPass(some[0][0].layout, heads, stretches)
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Append the new keys and values of each sequence and attend to all it has."""
@@ -181,6 +206,11 @@ class _Line:
         self._retain = seams.retain
         self._observed = max((one.observed for one in seams.retain), default=0)
         self._queries: Tensor | None = None
+
+    def fork(self) -> _Line:
+        twin = copy(self)
+        twin.store = deepcopy(self.store)
+        return twin
 
     def append(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         if self._observed:

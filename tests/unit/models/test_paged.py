@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import pytest
 import torch
 from torch import Tensor
@@ -63,6 +65,47 @@ def test_it_takes_what_it_promises(bits: PageBits, share: float) -> None:
     scales = 4 / 128 if bits == 8 else 0
     table = 4 * 4
     assert store.nbytes == pytest.approx((k.nbytes + v.nbytes) * (share + scales / 4) + table)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("begun", [TOKENS, TOKENS + 5], ids=["full page", "part of a page"])
+def test_a_copy_shares_pages_and_goes_its_own_way(bits: PageBits, begun: int) -> None:
+    store, alone = PagedStore(bits), PagedStore(bits)
+    for one in (store, alone):
+        one.append(*numbers(begun, 32))
+    before = store.nbytes
+    twin = deepcopy(store)
+    assert store.nbytes + twin.nbytes <= before + 8  # the second table
+    pieces = {store: numbers(40, 32, seed=1), twin: numbers(40, 32, seed=2)}
+    for one, piece in pieces.items():
+        for part in zip(*(x.split([3, 37]) for x in piece), strict=True):
+            one.append(*part)
+    assert all(torch.equal(a[:begun], b) for a, b in zip(store.read(), alone.read(), strict=True))
+    for one, piece in pieces.items():
+        expected = deepcopy(alone)
+        expected.append(*piece)
+        assert all(map(torch.equal, one.read(), expected.read()))
+
+
+def test_the_pages_of_a_copy_that_is_gone_are_used_again() -> None:
+    store = PagedStore(8)
+    store.append(*numbers(TOKENS, 32))
+    for seed in range(5):
+        twin = deepcopy(store)
+        twin.append(*numbers(TOKENS, 32, seed=seed))
+    assert store.nbytes + twin.nbytes <= 4 * store.layout.nbytes + 12
+    del twin
+    store.append(*numbers(TOKENS, 32, seed=9))
+    assert len(store.latest(1).pages) <= 4
+
+
+def test_what_a_copy_keeps_is_its_own() -> None:
+    store = PagedStore(8)
+    before = store.append(*numbers(40, 32))
+    twin = deepcopy(store)
+    twin.keep(torch.arange(0, 40, 2).unsqueeze(1).expand(-1, 2))
+    assert all(map(torch.equal, store.read(), before))
+    assert all(torch.equal(got, whole[::2]) for got, whole in zip(twin.read(), before, strict=True))
 
 
 def test_an_empty_store_has_nothing_to_read() -> None:
