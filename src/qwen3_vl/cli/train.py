@@ -38,6 +38,10 @@ def playground(
     examples: Annotated[
         int | None, typer.Option(min=1, help="How many answers it learns; by default the size's.")
     ] = None,
+    until: Annotated[
+        int | None,
+        typer.Option(min=1, help="Stop after so many answers, and write the model as it is then."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the first weights and of the examples.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")] = "auto",
     tensorboard: Annotated[
@@ -50,7 +54,14 @@ def playground(
 
     canvas()
     made = Playground(
-        size, out, start=start, views=views, examples=examples, seed=seed, device=device
+        size,
+        out,
+        start=start,
+        views=views,
+        examples=examples,
+        until=until,
+        seed=seed,
+        device=device,
     )
     console = Console(stderr=True)
     for lesson in made.lessons():
@@ -93,4 +104,4 @@ def _show(lesson: Lesson, console: Console, *, tensorboard: bool) -> None:
             speed = (now.tokens - first.tokens) / (time.perf_counter() - began)
             bar.update(shown, completed=now.next_index, loss=now.loss, speed=speed)
 
-        lesson.trainer.run(show)
+        lesson.trainer.run(show, lesson.until)

@@ -25,6 +25,9 @@ from qwen3_vl.validation.quality.item import Item
 from qwen3_vl.validation.quality.objects import PLURALS, box, draw_grid
 from qwen3_vl.validation.quality.reading import CHARACTERS, STYLES
 
+_ASKED = 0.6
+"""How often places are asked for by name."""
+
 
 def page(dice: Dice) -> Item:
     """As many lines of characters as there is room for; harder when they are small."""
@@ -76,17 +79,39 @@ def scene(dice: Dice) -> Item:
 
 
 def spots(dice: Dice) -> Item:
-    """How far across and down each thing is that is the only one of its kind, in tenths."""
+    """How far across and down things are, in tenths: all of them, or those of which there is one.
+
+    Told beside the name a place is learned first; asked for by name, after that.
+    """
     canvas, things = _full_picture(dice)
-    kinds = Counter(thing.name for thing in things)
-    asked = [
-        (f"how far {way} is the {thing.name}?", str(int(10 * thing.centre[axis] / whole)))
-        for thing in things
-        if kinds[thing.name] == 1
-        for axis, (way, whole) in enumerate((("right", canvas.width), ("down", canvas.height)))
+    across = sorted(things, key=lambda one: one.centre[0])
+    asked = [("what is where?", ", ".join(f"{one.name} {_tenths(one, canvas)}" for one in across))]
+    if dice.rng.random() < _ASKED:
+        kinds = Counter(thing.name for thing in things)
+        questions = [
+            (f"how far {way} is the {thing.name}?", tenth)
+            for thing in things
+            if kinds[thing.name] == 1
+            for way, tenth in zip(("right", "down"), _tenths(thing, canvas).split(), strict=True)
+        ]
+        asked = dice.some_of(questions) or asked
+    return Item("spots", turns([picture(canvas.image())], asked))
+
+
+def _tenths(thing: Thing, canvas: Canvas) -> str:
+    sides = zip(thing.centre, (canvas.width, canvas.height), strict=True)
+    return " ".join(str(int(10 * middle / whole)) for middle, whole in sides)
+
+
+def boxes(dice: Dice) -> Item:
+    """What there is from left to right, and the box around each."""
+    canvas, things = _full_picture(dice)
+    found = [
+        {"label": thing.name, "bbox_2d": box(thing, canvas)}
+        for thing in sorted(things, key=lambda one: one.centre[0])
     ]
-    asked = asked or [("how many things are there?", str(len(things)))]
-    return Item("spots", turns([picture(canvas.image())], dice.some_of(asked)))
+    asked = [("where is everything? answer with bbox_2d.", json.dumps(found))]
+    return Item("boxes", turns([picture(canvas.image())], asked))
 
 
 def _full_picture(dice: Dice) -> tuple[Canvas, list[Thing]]:
@@ -137,6 +162,7 @@ DRILLS: Mapping[str, Callable[[Dice], Item]] = {
     "scene": scene,
     "grid": grid,
     "spots": spots,
+    "boxes": boxes,
 }
 
 

@@ -169,11 +169,15 @@ class Trainer:
         if (folder / _STATE).is_file():
             self._restore()
 
-    def run(self, show: Callable[[Progress], object] = lambda _: None) -> None:
-        """Train to the end; after each step `show` is told how far it is."""
+    def run(
+        self, show: Callable[[Progress], object] = lambda _: None, until: int | None = None
+    ) -> None:
+        """Train to the end or `until` so many examples were seen; `show` is told of each step."""
         saved = time.monotonic()
         device = next(self.module.parameters()).device
         for batch in self._batches():
+            if until is not None and self.progress.next_index >= until:
+                break
             self._step(batch.to(device))
             show(self.progress)
             if time.monotonic() - saved >= self.settings.save_every:

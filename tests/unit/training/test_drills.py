@@ -77,6 +77,27 @@ def test_spots_are_tenths_of_the_picture() -> None:
     asked: set[str] = set()
     for index in range(30):
         told = answers(make_drill("spots", index, 1.0))
-        assert all(len(said) == 1 and said.isdigit() for said in told.values())
         asked |= {question.split(" is ")[0] for question in told}
-    assert {"how far right", "how far down"} <= asked
+        if (listed := told.get("what is where?")) is not None:
+            assert len(told) == 1  # or the others could be read from it
+            across = [int(one.split()[2]) for one in listed.split(", ")]
+            assert across == sorted(across)
+        else:
+            assert all(len(said) == 1 and said.isdigit() for said in told.values())
+    assert asked == {"what", "how far right", "how far down"}
+
+
+def test_boxes_lie_in_the_picture_from_left_to_right() -> None:
+    for index in range(20):
+        (said,) = answers(make_drill("boxes", index, 1.0)).values()
+        found = [(one["label"], one["bbox_2d"]) for one in json.loads(said)]
+        assert len(found) >= 5
+        for name, (left, top, right, bottom) in found:
+            colour, shape = name.split()
+            assert colour in COLOURS
+            assert shape in SHAPES
+            assert 0 <= left < right <= 1000
+            assert 0 <= top < bottom <= 1000
+        middles = [box[0] + box[2] for _, box in found]
+        # Thousandths are rounded: those above each other may change places.
+        assert all(after - before > -4 for before, after in pairwise(middles))

@@ -111,7 +111,8 @@ def test_tasks_come_one_after_the_other_and_grow_harder(
     assert not DRILLS.keys() & set(tasks[:1000])
     assert max(levels[:50]) < 0.1
     after = Counter(tasks[1100:])
-    assert after["ocr"] + after["page"] > 150, "when all are known, what needs sharp eyes"
+    places = after["spots"] + after["relation"] + after["grounding"]
+    assert places > 250, "when all are known, most often where things are"
     assert Counter(levels[1840:])[1.0] > 30
     assert min(levels[1500:]) < 0.1, "easy ones stay in the mix"
 
@@ -130,10 +131,14 @@ def test_without_lessons_all_tasks_come_from_the_first(
 def made(folder: Path, size: str = "nano", **options: Any) -> Playground:
     """A model of very few examples."""
     one = Playground(size, folder, examples=3, **options)
-    for lesson in one.lessons():
-        lesson.trainer.run()
+    run(one)
     one.save()
     return one
+
+
+def run(one: Playground) -> None:
+    for lesson in one.lessons():
+        lesson.trainer.run(until=lesson.until)
 
 
 def test_it_learns_to_see_and_then_to_answer(tmp_path: Path) -> None:
@@ -180,6 +185,19 @@ def test_what_was_stopped_between_two_lessons_ends_as_if_it_was_not(tmp_path: Pa
     for one, same in zip(whole.model.parameters(), again.model.parameters(), strict=True):
         assert torch.equal(one, same)
     assert [lesson.name for lesson in whole.lessons()] == ["to answer"]
+
+
+def test_a_run_that_ends_early_can_be_gone_on_with(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"views": 0, "examples": 90}
+    early = Playground("nano", tmp_path / "early", until=40, **options)
+    run(early)
+    (lesson,) = early.lessons()
+    assert 40 <= lesson.trainer.progress.next_index < 90
+    whole, later = (Playground("nano", tmp_path / name, **options) for name in ("whole", "early"))
+    for one in (whole, later):
+        run(one)
+    same = zip(whole.model.parameters(), later.model.parameters(), strict=True)
+    assert all(torch.equal(one, other) for one, other in same)
 
 
 def test_a_run_can_begin_from_a_model(tmp_path: Path) -> None:
