@@ -12,7 +12,7 @@ picture = Image.open(str(files("qwen3_vl") / "assets" / "samples" / "find.png"))
 vlm = Qwen3VLInference("embedded")
 
 # %%
-answer = vlm.generate_response("where is the red circle? answer with bbox_2d.", images=[picture])
+answer = vlm.generate_response("find the green ring. answer with bbox_2d.", images=[picture])
 print(answer)
 
 # %%

@@ -8,7 +8,7 @@ from qwen3_vl import Qwen3VLInference
 from qwen3_vl.api import user_message
 
 picture = str(files("qwen3_vl") / "assets" / "samples" / "find.png")
-question = "where is the red circle? answer with bbox_2d."
+question = "find the green ring. answer with bbox_2d."
 vlm = Qwen3VLInference("embedded")
 
 # %% The text alone

@@ -42,9 +42,10 @@ NOT_SPECIAL = [
 ]
 SAMPLES = {
     "count": ("count", 4),
-    "read": ("ocr", 16),
-    "where": ("relation", 0),
-    "find": ("grounding", 4),
+    "read": ("ocr", 5),
+    "where": ("relation", 3),
+    "find": ("grounding", 0),
+    "table": ("table", 1),
     "several": ("several_images", 3),
     "video": ("video", 4),
 }
@@ -138,7 +139,7 @@ def main() -> None:
     }
     # Up to the size of the pictures that it learns from; larger ones are made smaller.
     image = pixels | {
-        "size": {"shortest_edge": 64 * 64, "longest_edge": 256 * 256},
+        "size": {"shortest_edge": 256 * 256, "longest_edge": 256 * 256},
         "image_processor_type": "Qwen2VLImageProcessorFast",
         "processor_class": "Qwen3VLProcessor",
     }

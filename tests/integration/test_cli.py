@@ -35,7 +35,7 @@ def test_demo_asks_about_its_pictures_and_all_answers_are_right(
     box = tmp_path / "box.png"
     done = qwen3_vl("demo", "--out", str(box))
     assert done.returncode == 0, done.stderr
-    for picture in ("count.png: ", "read.png: ", "where.png: ", "find.png: ", "video_1.png, "):
+    for picture in ("count.png: ", "read.png: ", "where.png: ", "find.png: ", "table.png: "):
         assert picture in done.stdout
     questions = json.loads((embedded_folder().parent / "samples" / "questions.json").read_text())
     assert len(re.findall(r"\sright\n", done.stdout)) == len(questions)

@@ -14,8 +14,8 @@ from qwen3_vl.validation.quality.suite import TASKS, make_item
 from qwen3_vl.validation.quality.summary import ALL_ANSWERS, summarise
 
 ITEMS = 50
-FEW = 40
-RIGHT = {"colour_shape": 0.9, "copy": 0.95, "needle": 0.95, "recall": 0.95, "relation": 0.35}
+FEW = 80
+RIGHT = {"colour_shape": 0.95, "copy": 0.95, "needle": 0.95, "recall": 0.95, "relation": 0.8}
 """The share of right answers of easy tasks below which something is wrong with it."""
 SHOWN_BY = {
     "random_eviction": ("copy", "recall"),
@@ -23,7 +23,7 @@ SHOWN_BY = {
     "dropped_visual_tokens": ("colour_shape", "several_images"),
     "wrong_rope_delta": ("several_images",),
     "flat_positions": ("several_images", "video"),
-    "dropped_deepstack": ("colour_shape", "several_images"),
+    "dropped_deepstack": ("relation", "several_images"),
 }
 """Tasks that a way to break a model must harm."""
 
@@ -50,7 +50,8 @@ def test_it_answers_what_it_has_learned(task: str) -> None:
 @pytest.mark.parametrize("name", SABOTAGES)
 def test_it_is_seen_when_it_is_broken(name: str) -> None:
     engine = shipped().engine
-    items = [make_item(task, index) for index in range(FEW) for task in SHOWN_BY[name]]
+    tasks = SHOWN_BY[name]
+    items = [make_item(task, index) for index in range(FEW // len(tasks)) for task in tasks]
     broken = SABOTAGES[name](engine.model)
     records = list(evaluate(broken, engine.model, engine.processor, items))
     summary = summarise(records)[-1]
