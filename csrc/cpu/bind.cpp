@@ -8,10 +8,12 @@
 #include "matmul.h"
 #include "pool.h"
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <mutex>
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/array.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
@@ -80,21 +82,31 @@ void attend_all(const Variant& variant, Pool& pool, const PageShape& shape, std:
            pointer<float>(log_sums));
 }
 
-Layer make_layer(const Matrices& into, const Matrices& out, const Matrices& gate,
-                 const Matrices& down, std::uintptr_t attention_norm, float attention_eps,
-                 std::uintptr_t mlp_norm, float mlp_eps, std::uintptr_t q_norm,
-                 std::uintptr_t k_norm, float eps, std::uintptr_t bias, std::uintptr_t out_bias) {
+using NormAt = std::tuple<std::uintptr_t, std::uintptr_t, float>;  // weight, bias, eps
+
+Norm norm_at(const NormAt& given) {
+    const auto& [weight, bias, eps] = given;
+    return {pointer<const float>(weight), pointer<const float>(bias), eps};
+}
+
+Layer make_layer(const Matrices& into, const Matrices& out, const Matrices& first,
+                 const Matrices& second, const NormAt& before_attention, const NormAt& before_mlp,
+                 const NormAt& of_heads, const std::array<std::uintptr_t, 4>& biases, bool causal) {
+    const auto& [q_norm, k_norm, eps] = of_heads;
     return {into,
             out,
-            gate,
-            down,
-            {pointer<const float>(attention_norm), nullptr, attention_eps},
-            {pointer<const float>(mlp_norm), nullptr, mlp_eps},
+            first,
+            second,
+            norm_at(before_attention),
+            norm_at(before_mlp),
             pointer<const float>(q_norm),
             pointer<const float>(k_norm),
             eps,
-            pointer<const float>(bias),
-            pointer<const float>(out_bias)};
+            pointer<const float>(biases[0]),
+            pointer<const float>(biases[1]),
+            pointer<const float>(biases[2]),
+            pointer<const float>(biases[3]),
+            causal};
 }
 
 void run_layer(const Variant& variant, Pool& pool, const PageShape& shape, std::size_t stride,

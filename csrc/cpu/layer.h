@@ -1,4 +1,5 @@
-// A decoder layer whose weights are packed, over new tokens that attend in pages.
+// A layer of the decoder or a block of the vision tower, whose weights are packed, over new tokens
+// that attend in pages.
 #pragma once
 
 #include "attention.h"
@@ -8,11 +9,12 @@ namespace qwen3_vl {
 
 // What stays from pass to pass; what it points to must outlive it.
 struct Layer {
-    Matrices into, out, gate, down;  // queries, keys and values; what was attended to; the MLP
+    Matrices into, out, first, second;  // queries, keys and values; what is attended to; the MLP
     Norm before_attention, before_mlp;
-    const float *q_norm, *k_norm;  // [dim]
+    const float *q_norm, *k_norm;  // [dim]; null: none
     float eps;
-    const float *bias, *out_bias;  // of `into` and `out`; null: none
+    const float *into_bias, *out_bias, *first_bias, *second_bias;  // null: none
+    bool causal;
 
     // How many floats `run` works in.
     size_t room(size_t tokens) const;

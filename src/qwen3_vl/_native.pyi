@@ -40,7 +40,7 @@ class Matrices:
     """Packed matrices of the same input, and what becomes of their results."""
 
 class Layer:
-    """A decoder layer, and where its weights lie."""
+    """A layer of the decoder or a block of the vision tower, and where its weights lie."""
 
     def room(self, tokens: int, /) -> int:
         """How many floats a run works in."""
@@ -124,20 +124,19 @@ def join(matrices: list[tuple[int, int, int]], inputs: int, finish: Finish, /) -
 def layer(
     into: Matrices,
     out: Matrices,
-    gate: Matrices,
-    down: Matrices,
-    attention_norm: int,
-    attention_eps: float,
-    mlp_norm: int,
-    mlp_eps: float,
-    q_norm: int,
-    k_norm: int,
-    eps: float,
-    bias: int,
-    out_bias: int,
+    first: Matrices,
+    second: Matrices,
+    before_attention: tuple[int, int, float],
+    before_mlp: tuple[int, int, float],
+    of_heads: tuple[int, int, float],
+    biases: tuple[int, int, int, int],
+    causal: bool,
     /,
 ) -> Layer:
-    """Prepare a decoder layer; biases may be 0."""
+    """Prepare a layer: norms are (weight, bias, eps), those of heads (queries', keys', eps).
+
+    What is 0 is not there.
+    """
 
 def available_variants() -> list[Variant]:
     """Those that this machine runs, fastest first."""

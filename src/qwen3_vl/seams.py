@@ -166,6 +166,11 @@ class LayerRunner(Protocol):
 class PatchAttention(Protocol):
     """Attends to the patches of the same frame."""
 
+    @property
+    def paged(self) -> tuple[PagedPass, Tensor] | None:
+        """The way through pages and the angles [patches, dim], if they attend there."""
+        ...
+
     def attend(self, qkv: Tensor, dtype: torch.dtype) -> Tensor:
         """What patches see [patches, hidden], by their projections [patches, 3 · hidden]."""
         ...
@@ -183,7 +188,7 @@ class BlockRunner(Protocol):
     """Runs one block of the vision tower."""
 
     def __call__(self, x: Tensor, frames: PatchAttention) -> Tensor:
-        """What leaves the block when `x` [patches, hidden] comes in, which stays as it is."""
+        """What leaves the block when `x` [patches, hidden] comes in; it may be put in its place."""
         ...
 
 

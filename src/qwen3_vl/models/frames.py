@@ -22,10 +22,11 @@ class Frames:
         self._rotary = rotary
         self._mixer = seams.mixer
         dim = rotary[0].shape[-1]
-        self._pages = None
+        self.paged: tuple[PagedPass, Tensor] | None = None
+        """The way through pages and the angles of the patches, if they attend there."""
         if seams.frames and attends_in_frames(seams, dim):
-            self._pages = seams.frames.begin(self._lengths, heads, dim)
-            self._turning = Turning(torch.cat([x[:, : dim // 2] for x in rotary], dim=1))
+            turns = torch.cat([x[:, : dim // 2] for x in rotary], dim=1)
+            self.paged = seams.frames.begin(self._lengths, heads, dim), turns
 
     def attend(self, qkv: Tensor, dtype: torch.dtype) -> Tensor:
         """Attend with what a projection made [patches, 3 · heads · dim]; give [patches, hidden].
@@ -34,9 +35,10 @@ class Frames:
         rounding has none.
         """
         heads = qkv.view(len(qkv), 3, -1, self._rotary[0].shape[-1])
-        if self._pages is not None and not (qkv.requires_grad and torch.is_grad_enabled()):
-            q = self._pages.remember(heads.flatten(1, 2).float(), self._turning)
-            return self._pages.attend(q, causal=False).flatten(1).to(qkv.dtype)
+        if self.paged is not None and not (qkv.requires_grad and torch.is_grad_enabled()):
+            pages, turns = self.paged
+            q = pages.remember(heads.flatten(1, 2).float(), Turning(turns))
+            return pages.attend(q, causal=False).flatten(1).to(qkv.dtype)
         q, k, v = heads.unbind(1)
         q, k = apply_rotary_pos_emb(q.float(), k.float(), *self._rotary)
         frames = zip(*(x.to(dtype).split(self._lengths) for x in (q, k, v)), strict=True)

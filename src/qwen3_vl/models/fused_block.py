@@ -1,4 +1,4 @@
-"""A block of the vision tower whose weights are packed, in six native calls."""
+"""A block of the tower whose weights are packed: one native call, or four where torch attends."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ from torch import Tensor, nn
 
 from qwen3_vl.models.packed_parts import PackedParts
 from qwen3_vl.models.vision import VisionBlock
+from qwen3_vl.ops.layers import Layer, LayerParts, Room
 from qwen3_vl.ops.products import Norm, Product
 from qwen3_vl.seams import PatchAttention
-
-_TOGETHER = 1024
-"""Patches that pass the MLP together: what lies between its products stays in the cache."""
 
 
 class FusedBlock:
     """Runs a block whose weights are packed; any other, and in training any, as it is."""
 
-    def __init__(self, block: VisionBlock) -> None:
+    def __init__(self, block: VisionBlock, room: Room) -> None:
         self._block = block
+        self._room = room
         self._steps: _Steps | None = None
 
     def __call__(self, x: Tensor, frames: PatchAttention) -> Tensor:
@@ -26,7 +25,7 @@ class FusedBlock:
         steps = self._steps  # looked at once: another thread may make it anew
         if steps is None or not steps.parts.stand:
             parts = packed_parts(self._block)
-            self._steps = steps = _Steps(self._block, parts) if parts else None
+            self._steps = steps = _Steps(self._block, parts, self._room) if parts else None
         if steps is None or not x.is_cpu or torch.is_grad_enabled():
             return self._block(x, frames)
         return steps.run(x, frames)
@@ -35,25 +34,29 @@ class FusedBlock:
 class _Steps:
     """The calls of one block, as long as its weights stay where they are."""
 
-    def __init__(self, block: VisionBlock, parts: PackedParts) -> None:
+    def __init__(self, block: VisionBlock, parts: PackedParts, room: Room) -> None:
         self.parts = parts
-        qkv, proj, first, second = parts.matrices
-        self._into, self._out = Product(qkv.matrix), Product(proj.matrix, finish="add")
-        self._first = Product(first.matrix, finish="gelu")
-        self._second = Product(second.matrix, finish="add")
-        self._biases = [one.bias for one in parts.matrices]
-        self._before_attention, self._before_mlp = _norm(block.norm1), _norm(block.norm2)
         self._dtype = block.norm1.weight.dtype
+        qkv, proj, first, second = parts.matrices
+        self._layer = Layer(
+            LayerParts(
+                into=Product(qkv.matrix),
+                out=Product(proj.matrix, finish="add"),
+                first=Product(first.matrix, finish="gelu"),
+                second=Product(second.matrix, finish="add"),
+                before_attention=_norm(block.norm1),
+                before_mlp=_norm(block.norm2),
+                biases=(qkv.bias, proj.bias, first.bias, second.bias),
+                causal=False,
+            ),
+            room,
+        )
 
     def run(self, x: Tensor, frames: PatchAttention) -> Tensor:
-        stream = x.to(torch.float32, copy=True)
-        into, out, first, second = self._biases
-        seen = frames.attend(self._into(stream, self._before_attention, into), self._dtype)
-        self._out(seen, bias=out, out=stream)
-        for some in stream.split(_TOGETHER):
-            inner = self._first(some, self._before_mlp, first)
-            self._second(inner, bias=second, out=some)
-        return stream
+        stream = x.float().contiguous()  # in place from the second block on: copies are large
+        if frames.paged is not None:
+            return self._layer(stream, *frames.paged)
+        return self._layer.around(stream, lambda qkv: frames.attend(qkv, self._dtype))
 
 
 def _norm(norm: nn.LayerNorm) -> Norm:

@@ -1,4 +1,4 @@
-"""A decoder layer whose weights are packed, in one native call, or where torch attends in four."""
+"""A decoder layer whose weights are packed: one native call, or four where torch attends."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from qwen3_vl.models.packed_parts import PackedParts
 from qwen3_vl.models.positions import rotate
 from qwen3_vl.models.text import DecoderLayer, RMSNorm, TextMLP
-from qwen3_vl.ops.layers import Layer, LayerParts
+from qwen3_vl.ops.layers import Layer, LayerParts, Room
 from qwen3_vl.ops.products import Norm, Product
 from qwen3_vl.ops.rms_norm import rms_norm
 from qwen3_vl.seams import CacheView
@@ -33,9 +33,10 @@ class Angles:
 class FusedLayer:
     """Runs a layer whose weights are packed; any other as it is."""
 
-    def __init__(self, layer: DecoderLayer, angles: Angles) -> None:
+    def __init__(self, layer: DecoderLayer, angles: Angles, room: Room) -> None:
         self._layer = layer
         self._angles = angles
+        self._room = room
         self._steps: _Steps | None = None
 
     def __call__(self, x: Tensor, rotary: tuple[Tensor, Tensor], view: CacheView) -> Tensor:
@@ -43,7 +44,7 @@ class FusedLayer:
         steps = self._steps  # looked at once: another thread may make it anew
         if steps is None or not steps.parts.stand:
             parts = packed_parts(self._layer)
-            self._steps = steps = _Steps(self._layer, parts) if parts else None
+            self._steps = steps = _Steps(self._layer, parts, self._room) if parts else None
         if steps is None or not x.is_cpu:
             return self._layer(x, rotary, view)
         return steps.run(x, rotary, self._angles, view)
@@ -52,7 +53,7 @@ class FusedLayer:
 class _Steps:
     """The calls of one layer, as long as its weights stay where they are."""
 
-    def __init__(self, layer: DecoderLayer, parts: PackedParts) -> None:
+    def __init__(self, layer: DecoderLayer, parts: PackedParts, room: Room) -> None:
         self.parts = parts
         attention = layer.self_attn
         q, k, v, o, gate, up, down = parts.matrices
@@ -60,20 +61,21 @@ class _Steps:
         self._heads, kv_heads = (one.out_features // attention.head_dim for one in (q, k))
         self._keys = torch.empty(0, kv_heads, attention.head_dim)
         norms = [_norm(attention.q_norm), _norm(attention.k_norm)]
-        biases = [one.bias.float() for one in (q, k, v) if one.bias is not None]
+        self._head_norms = [(norm.weight, norm.eps) for norm in norms]
+        biases = [one.bias.detach() for one in (q, k, v) if one.bias is not None]
         self._layer = Layer(
             LayerParts(
                 into=Product(q.matrix, k.matrix, v.matrix),
                 out=Product(o.matrix, finish="add"),
-                gate=Product(gate.matrix, up.matrix, finish="gate"),
-                down=Product(down.matrix, finish="add"),
+                first=Product(gate.matrix, up.matrix, finish="gate"),
+                second=Product(down.matrix, finish="add"),
                 before_attention=_norm(layer.input_layernorm),
                 before_mlp=_norm(layer.post_attention_layernorm),
                 head_norms=(norms[0].weight, norms[1].weight),
                 eps=norms[0].eps,
-                bias=torch.cat(biases) if biases else None,
-                out_bias=o.bias,
-            )
+                biases=(torch.cat(biases) if biases else None, o.bias, None, None),
+            ),
+            room,
         )
 
     def run(
@@ -83,17 +85,18 @@ class _Steps:
         pages = view.pages(self._index, self._heads, self._keys)
         if pages is not None:
             return self._layer(stream, pages, angles.of(rotary))
-        parts, kv_heads = self._layer.parts, self._keys.shape[1]
-        qkv = parts.into(stream, parts.before_attention, parts.bias)
-        qkv = qkv.view(len(x), -1, self._keys.shape[2])
-        q, k, v = qkv.split([self._heads, kv_heads, kv_heads], dim=1)
-        q, k = (
-            rotate(rms_norm(x.contiguous(), norm, parts.eps), *rotary)
-            for x, norm in zip((q, k), parts.head_norms, strict=True)
-        )
-        seen = view.attend(self._index, q.to(x.dtype), k.to(x.dtype), v.to(x.dtype))
-        parts.out(seen.float().flatten(1), bias=parts.out_bias, out=stream)
-        return parts.down(parts.gate(stream, parts.before_mlp), out=stream)
+
+        def attend(qkv: Tensor) -> Tensor:
+            kv_heads, dim = self._keys.shape[1:]
+            heads = qkv.view(len(qkv), -1, dim).split([self._heads, kv_heads, kv_heads], dim=1)
+            q, k = (
+                rotate(rms_norm(one.contiguous(), *norm), *rotary)
+                for one, norm in zip(heads, self._head_norms, strict=False)
+            )
+            seen = view.attend(self._index, *(one.to(x.dtype) for one in (q, k, heads[2])))
+            return seen.float().flatten(1)
+
+        return self._layer.around(stream, attend)
 
 
 def _norm(norm: RMSNorm) -> Norm:

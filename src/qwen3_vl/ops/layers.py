@@ -1,10 +1,13 @@
-"""A decoder layer whose weights are packed, over new tokens that attend in pages: one native call.
+"""A layer whose weights are packed, over new tokens that attend in pages: one native call.
 
-The meaning is that of its products and of attention in pages, one after the other.
+It is one of the decoder, or a block of the vision tower. The meaning is that of its products and of
+attention in pages, one after the other.
 """
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -14,40 +17,65 @@ from qwen3_vl.ops import native
 from qwen3_vl.ops.pages import PagedPass, Turning
 from qwen3_vl.ops.products import Norm, Product
 
+Biases = tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]
+
 
 @dataclass(frozen=True)
 class LayerParts:
-    """What a layer is made of."""
+    """What a layer is made of; biases are those of its four products."""
 
     into: Product
     """Queries, keys and values side by side."""
     out: Product
-    gate: Product
-    down: Product
+    first: Product
+    second: Product
     before_attention: Norm
     before_mlp: Norm
-    head_norms: tuple[Tensor, Tensor]
+    head_norms: tuple[Tensor, Tensor] | None = None
     """RMSNorm's weights for each head of queries and of keys."""
-    eps: float
-    bias: Tensor | None = None
-    """Of `into`, in float32."""
-    out_bias: Tensor | None = None
+    eps: float = 0.0
+    biases: Biases = (None, None, None, None)
+    causal: bool = True
+
+
+class Room(threading.local):
+    """Memory that layers work in one after the other, each thread's layers in its own.
+
+    It is kept: large blocks that come and go cost the system time, or a heap its order.
+    """
+
+    def __init__(self) -> None:
+        self._kept = torch.empty(0)
+
+    def of(self, floats: int) -> Tensor:
+        """So many numbers, which the next call may overwrite."""
+        if len(self._kept) < floats:
+            self._kept = torch.empty(0)  # given back first
+            self._kept = torch.empty(floats)
+        return self._kept[:floats]
 
 
 class Layer:
     """Runs one; its parts stay where they are as long as it is used."""
 
-    def __init__(self, parts: LayerParts) -> None:
+    def __init__(self, parts: LayerParts, room: Room) -> None:
         self.parts = parts
-        # As kernels read it; held, for they are told the address alone.
-        self._out_bias = None if parts.out_bias is None else parts.out_bias.float()
-        norms = parts.before_attention, parts.before_mlp
-        q_norm, k_norm = parts.head_norms
+        self._room = room
+        # As kernels read them; held, for they are told addresses alone.
+        self._biases = [None if one is None else one.float() for one in parts.biases]
+        q_norm, k_norm = parts.head_norms or (None, None)
+        into, out, first, second = map(_at, self._biases)
         self._native = native.layer(
-            [one.joined for one in (parts.into, parts.out, parts.gate, parts.down)],
-            [(norm.weight.data_ptr(), norm.eps) for norm in norms],
-            (q_norm.data_ptr(), k_norm.data_ptr(), parts.eps),
-            [0 if one is None else one.data_ptr() for one in (parts.bias, self._out_bias)],
+            [one.joined for one in (parts.into, parts.out, parts.first, parts.second)],
+            [
+                *(
+                    (_at(norm.weight), _at(norm.bias), norm.eps)
+                    for norm in (parts.before_attention, parts.before_mlp)
+                ),
+                (_at(q_norm), _at(k_norm), parts.eps),
+            ],
+            (into, out, first, second),
+            causal=parts.causal,
         )
 
     def __call__(self, stream: Tensor, pages: PagedPass, turns: Tensor) -> Tensor:
@@ -58,21 +86,33 @@ class Layer:
         kernels = native.kernels_for(stream, turns)
         if kernels is None or self._native is None:
             return self._one_by_one(stream, pages, turns)
-        room = torch.empty(self._native.room(len(stream)))
         kernels.run_layer(
             *pages.described,
             self._native,
             turns.data_ptr(),
             len(stream),
             stream.data_ptr(),
-            room.data_ptr(),
+            self._room.of(self._native.room(len(stream))).data_ptr(),
         )
         return stream
 
-    def _one_by_one(self, stream: Tensor, pages: PagedPass, turns: Tensor) -> Tensor:
+    def around(self, stream: Tensor, attend: Callable[[Tensor], Tensor]) -> Tensor:
+        """The same where `attend` makes of the projections what the tokens see, [tokens, …]."""
         parts = self.parts
-        qkv = parts.into(stream, parts.before_attention, parts.bias)
-        turning = Turning(turns, parts.head_norms, parts.eps)
-        q = pages.remember(qkv.unflatten(1, (-1, turns.shape[1])), turning)
-        parts.out(pages.attend(q).flatten(1), bias=parts.out_bias, out=stream)
-        return parts.down(parts.gate(stream, parts.before_mlp), out=stream)
+        into, out, first, second = self._biases
+        seen = attend(parts.into(stream, parts.before_attention, into))
+        parts.out(seen, bias=out, out=stream)
+        return parts.second(parts.first(stream, parts.before_mlp, first), bias=second, out=stream)
+
+    def _one_by_one(self, stream: Tensor, pages: PagedPass, turns: Tensor) -> Tensor:
+        turning = Turning(turns, self.parts.head_norms, self.parts.eps)
+
+        def attend(qkv: Tensor) -> Tensor:
+            q = pages.remember(qkv.unflatten(1, (-1, turns.shape[1])), turning)
+            return pages.attend(q, causal=self.parts.causal).flatten(1)
+
+        return self.around(stream, attend)
+
+
+def _at(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()

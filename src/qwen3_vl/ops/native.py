@@ -89,15 +89,16 @@ def join(
 
 def layer(
     products: Sequence[_native.Matrices | None],
-    norms: Sequence[tuple[int, float]],
-    head_norms: tuple[int, int, float],
-    biases: Sequence[int],
+    norms: Sequence[tuple[int, int, float]],
+    biases: tuple[int, int, int, int],
+    *,
+    causal: bool,
 ) -> _native.Layer | None:
-    """Prepare a decoder layer of four products and two norms; None without the extension."""
+    """Prepare a layer of four products and three norms; None without the extension."""
     compiled = _extension()
     if compiled is None or None in products:
         return None
-    return compiled.layer(*products, *norms[0], *norms[1], *head_norms, *biases)
+    return compiled.layer(*products, *norms, biases, causal)
 
 
 def force(name: str) -> None:

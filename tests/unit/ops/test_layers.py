@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from threading import Thread
 
 import pytest
 import torch
 from torch import Tensor
 
 from qwen3_vl.ops import native
-from qwen3_vl.ops.layers import Layer, LayerParts
+from qwen3_vl.ops.layers import Layer, LayerParts, Room
 from qwen3_vl.ops.packed import Bits, pack
-from qwen3_vl.ops.pages import PageBits, PagedPass, PageFormat, Stretch
+from qwen3_vl.ops.pages import TOKENS, PageBits, PagedPass, PageFormat, Stretch
 from qwen3_vl.ops.products import Finish, Norm, Packed, Product
 
 HIDDEN, INNER, HEADS, KEY_HEADS, DIM = 192, 288, 4, 2, 64
@@ -32,18 +33,39 @@ def product(bits: Bits, inputs: int, *outputs: int, finish: Finish = "store") ->
 
 
 def layer(bits: Bits, *, biased: bool = False) -> LayerParts:
+    """One of the decoder."""
     into = HEADS * DIM, KEY_HEADS * DIM, KEY_HEADS * DIM
+    biases = 0.1 * numbers(sum(into), seed=5), 0.1 * numbers(HIDDEN, seed=6).bfloat16(), None, None
     return LayerParts(
         into=product(bits, HIDDEN, *into),
         out=product(bits, HEADS * DIM, HIDDEN, finish="add"),
-        gate=product(bits, HIDDEN, INNER, INNER, finish="gate"),
-        down=product(bits, INNER, HIDDEN, finish="add"),
+        first=product(bits, HIDDEN, INNER, INNER, finish="gate"),
+        second=product(bits, INNER, HIDDEN, finish="add"),
         before_attention=Norm(1 + 0.1 * numbers(HIDDEN, seed=1), 1e-6),
         before_mlp=Norm(1 + 0.1 * numbers(HIDDEN, seed=2), 1e-5),
         head_norms=(1 + 0.1 * numbers(DIM, seed=3), 1 + 0.1 * numbers(DIM, seed=4)),
         eps=1e-6,
-        bias=0.1 * numbers(sum(into), seed=5) if biased else None,
-        out_bias=0.1 * numbers(HIDDEN, seed=6).bfloat16() if biased else None,
+        biases=biases if biased else (None, None, None, None),
+    )
+
+
+def block(bits: Bits) -> LayerParts:
+    """One of the vision tower: every token sees every other, and there are biases."""
+    before_attention, before_mlp = (
+        Norm(1 + 0.1 * numbers(HIDDEN, seed=one), 1e-6, 0.1 * numbers(HIDDEN, seed=one + 1))
+        for one in (1, 3)
+    )
+    outputs = (HEADS + 2 * KEY_HEADS) * DIM, HIDDEN, INNER, HIDDEN
+    into, out, first, second = (0.1 * numbers(one, seed=5 + one) for one in outputs)
+    return LayerParts(
+        into=product(bits, HIDDEN, outputs[0]),
+        out=product(bits, HEADS * DIM, HIDDEN, finish="add"),
+        first=product(bits, HIDDEN, INNER, finish="gelu"),
+        second=product(bits, INNER, HIDDEN, finish="add"),
+        before_attention=before_attention,
+        before_mlp=before_mlp,
+        biases=(into, out, first.bfloat16(), second),
+        causal=False,
     )
 
 
@@ -67,12 +89,19 @@ def turns(tokens: int) -> Tensor:
     return torch.cat((angles.cos(), angles.sin()), dim=1)
 
 
+PARTS = {
+    "plain": layer,
+    "biased": lambda bits: layer(bits, biased=True),
+    "block": block,
+}
+
+
 @pytest.mark.usefixtures("variant")
-@pytest.mark.parametrize("biased", [False, True], ids=["plain", "biased"])
+@pytest.mark.parametrize("kind", PARTS)
 @pytest.mark.parametrize("page_bits", [8, 16])
 @pytest.mark.parametrize("bits", [4, 8, 16])
-def test_one_call_is_bit_by_bit_what_six_are(bits: Bits, page_bits: PageBits, biased: bool) -> None:
-    one = Layer(layer(bits, biased=biased))
+def test_one_call_is_bit_by_bit_what_six_are(bits: Bits, page_bits: PageBits, kind: str) -> None:
+    one = Layer(PARTS[kind](bits), Room())
     caches = Cache(page_bits), Cache(page_bits)
     for step, counts in enumerate(PASSES):
         tokens = sum(counts)
@@ -84,10 +113,46 @@ def test_one_call_is_bit_by_bit_what_six_are(bits: Bits, page_bits: PageBits, bi
         assert not torch.equal(got, x)
 
 
+@pytest.mark.parametrize("tokens", [1024, 1025, 2050])
+def test_many_tokens_pass_the_mlp_in_parts_as_they_would_at_once(tokens: int) -> None:
+    one = Layer(block(8), Room())
+    x, pages = numbers(tokens, HIDDEN, seed=1), -(-tokens // TOKENS)
+
+    def fresh() -> PagedPass:
+        layout = PageFormat(KEY_HEADS, DIM, 8)
+        table = torch.arange(pages, dtype=torch.int32)
+        return PagedPass(layout, HEADS, [Stretch(layout.empty(pages), table, tokens, 0)])
+
+    wanted = one._one_by_one(x.clone(), fresh(), turns(tokens))
+    assert torch.equal(one(x.clone(), fresh(), turns(tokens)), wanted)
+
+
+def test_layers_that_share_their_room_do_not_disturb_each_other() -> None:
+    room = Room()
+    first, second = Layer(layer(4), room), Layer(block(8), room)
+    alone = [Layer(one.parts, Room()) for one in (first, second)]
+    x = numbers(43, HIDDEN, seed=1)
+    for one, same in zip((first, second, first), (*alone, alone[0]), strict=True):
+        wanted = same(x.clone(), Cache(8).step((40, 3)), turns(43))
+        assert torch.equal(one(x.clone(), Cache(8).step((40, 3)), turns(43)), wanted)
+
+
+def test_room_is_kept_and_grows() -> None:
+    room = Room()
+    large = room.of(1000)
+    assert room.of(10).data_ptr() == large.data_ptr()
+    assert len(room.of(2000)) == 2000
+    elsewhere: list[int] = []
+    thread = Thread(target=lambda: elsewhere.append(room.of(10).data_ptr()))
+    thread.start()
+    thread.join()
+    assert elsewhere != [room.of(10).data_ptr()]
+
+
 def test_it_is_the_layer_of_plain_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     """With weights and pages in bfloat16, of which few tokens are rounded no further: then the
     order of sums is all that differs, and where a key falls to the other side of its rounding."""
-    one = Layer(layer(16, biased=True))
+    one = Layer(layer(16, biased=True), Room())
     caches = Cache(16), Cache(16)
     for counts in PASSES[:2]:
         x, turned = numbers(sum(counts), HIDDEN, seed=9), turns(sum(counts))
@@ -100,7 +165,8 @@ def test_it_is_the_layer_of_plain_torch(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_bias_of_zeros_changes_nothing() -> None:
     parts = layer(4)
-    one = Layer(replace(parts, out_bias=torch.zeros(HIDDEN, dtype=torch.bfloat16)))
+    zeros = torch.zeros(HIDDEN, dtype=torch.bfloat16)
+    one = Layer(replace(parts, biases=(None, zeros, None, None)), Room())
     x = numbers(3, HIDDEN, seed=1)
-    same = Layer(parts)(x.clone(), Cache(8).step((2, 1)), turns(3))
+    same = Layer(parts, Room())(x.clone(), Cache(8).step((2, 1)), turns(3))
     assert torch.equal(one(x.clone(), Cache(8).step((2, 1)), turns(3)), same)

@@ -1,4 +1,4 @@
-"""A decoder layer in one native call, a block of the vision tower in six."""
+"""A layer of the decoder, or a block of the vision tower, in one native call."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from qwen3_vl.models.fused_layer import packed_parts as parts_of_layer
 from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
 from qwen3_vl.models.text import DecoderLayer
 from qwen3_vl.models.vision import VisionBlock
+from qwen3_vl.ops.layers import Room
 from qwen3_vl.plan import Exact, Guarantee, Plan
 from qwen3_vl.seams import BlockRunner, LayerRunner
 
@@ -41,13 +42,14 @@ class KernelFusion:
         return plan.answer(self, fusion=self)
 
     def runners(self, layers: Sequence[nn.Module]) -> Sequence[LayerRunner]:
-        """One for each layer; they share the angles of a pass."""
-        angles = Angles()
-        return [FusedLayer(cast(DecoderLayer, layer), angles) for layer in layers]
+        """One for each layer; they share the angles of a pass, and where they work."""
+        angles, room = Angles(), Room()
+        return [FusedLayer(cast(DecoderLayer, layer), angles, room) for layer in layers]
 
     def block_runners(self, blocks: Sequence[nn.Module]) -> Sequence[BlockRunner]:
-        """One for each block."""
-        return [FusedBlock(cast(VisionBlock, block)) for block in blocks]
+        """One for each block; they share where they work."""
+        room = Room()
+        return [FusedBlock(cast(VisionBlock, block), room) for block in blocks]
 
     def remarks(self, plan: Plan) -> Sequence[str]:
         """What stays apart in this plan, and what would join it."""

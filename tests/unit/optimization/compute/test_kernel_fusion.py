@@ -73,6 +73,23 @@ def test_fused_blocks_see_what_modules_see(bench: Bench, step: Optimization) -> 
     assert torch.stack(moved).median() < 1e-6
 
 
+@torch.inference_mode()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_blocks_work_in_their_own_stream_alone(bench: Bench, dtype: torch.dtype) -> None:
+    """They put what leaves them in the place of what comes in; patches and weights stay."""
+    tower = bench.load(VisionInt8(), KernelFusion()).model.visual.to(dtype)
+    prompt = bench.prompts[1]
+    assert prompt.image_grid_thw is not None
+    assert prompt.pixel_values is not None
+    patches, grids = prompt.pixel_values.to(dtype), [tuple(map(int, prompt.image_grid_thw[0]))]
+    before = patches.clone()
+    first = tower(patches, grids)
+    again = tower(patches, grids)
+    assert torch.equal(patches, before)
+    assert torch.equal(first.tokens, again.tokens)
+    assert all(map(torch.equal, first.deepstack, again.deepstack))
+
+
 def test_where_gradients_are_recorded_a_block_runs_as_it_is(bench: Bench) -> None:
     steps = (VisionInt8(), KernelFusion())
     apart, fused = bench.load(VisionInt8()), bench.load(*steps)
