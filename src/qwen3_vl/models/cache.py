@@ -101,8 +101,13 @@ class DenseCache:
         keys in pages only those that are written to are copied.
 
         Raises:
-            InputError: a pass was broken off, or keys and values carry gradients.
+            InputError: there is no such sequence, a pass was broken off, or keys and values carry
+                gradients.
         """
+        if wrong := [one for one in sequences if not 0 <= one < len(self.lengths)]:
+            raise InputError(
+                f"there is no sequence {wrong[0]}; the cache holds {len(self.lengths)}"
+            )
         if self._in_pass:
             raise InputError("an earlier pass over this cache was broken off; it cannot be forked")
         twin = copy(self)
@@ -111,6 +116,8 @@ class DenseCache:
         try:
             twin._lines = [[layer[one].fork() for one in sequences] for layer in self._lines]
         except RuntimeError as error:
+            if "graph leaves" not in str(error):
+                raise
             raise InputError(
                 "this cache was filled with gradients, which cannot be forked; "
                 "fill it within torch.inference_mode()"

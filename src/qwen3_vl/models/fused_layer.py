@@ -91,7 +91,7 @@ class _Steps:
             heads = qkv.view(len(qkv), -1, dim).split([self._heads, kv_heads, kv_heads], dim=1)
             q, k = (
                 rotate(rms_norm(one.contiguous(), *norm), *rotary)
-                for one, norm in zip(heads, self._head_norms, strict=False)
+                for one, norm in zip(heads[:2], self._head_norms, strict=True)
             )
             seen = view.attend(self._index, *(one.to(x.dtype) for one in (q, k, heads[2])))
             return seen.float().flatten(1)

@@ -44,7 +44,10 @@ class PagePool:
         if self._holders[number] == 1:
             return number
         (copy,) = self.take(1)
-        self.pages[copy] = self.pages[number]
+        with (
+            torch.inference_mode()
+        ):  # pages may have been made there, and cannot be changed outside
+            self.pages[copy] = self.pages[number]
         self.release([number])
         return copy
 

@@ -47,6 +47,10 @@ class Room(threading.local):
     def __init__(self) -> None:
         self._kept = torch.empty(0)
 
+    def __reduce__(self) -> tuple[type[Room], tuple[()]]:
+        """A copied model has a room of its own."""
+        return Room, ()
+
     def of(self, floats: int) -> Tensor:
         """So many numbers, which the next call may overwrite."""
         if len(self._kept) < floats:

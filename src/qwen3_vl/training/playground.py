@@ -68,7 +68,7 @@ _WEIGHTS_AFTER: Mapping[str, float] = {
     "boxes": 6.0,
 }
 """The same when all lessons are over, with drills. What takes most is to find a thing by its name
-and to tell where it is: with a third of this share for it that was hardly begun after 20,000."""
+and to tell where it is: with a fifth of the examples that had hardly begun after 20,000."""
 _LESSONS: Mapping[str, float] = {
     "colour_shape": 0.03,
     "ocr": 0.06,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from qwen3_vl.models.page_pool import PagePool
 from qwen3_vl.ops.pages import PageFormat
 
@@ -45,6 +47,15 @@ def test_a_shared_page_is_copied_for_the_one_that_writes() -> None:
     assert mine != number
     assert (pool.pages[mine] == 7).all()
     assert pool.alone(number) == number  # the other one is left alone with it
+
+
+def test_pages_made_in_inference_are_copied_outside_of_it() -> None:
+    with torch.inference_mode():
+        pool = PagePool(LAYOUT)
+        first, second = pool.take(2)
+    pool.release([second])
+    pool.share([first])
+    assert pool.alone(first) == second
 
 
 def test_a_page_is_free_when_the_last_one_lets_go() -> None:

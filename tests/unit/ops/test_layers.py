@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 from threading import Thread
 
@@ -135,6 +136,11 @@ def test_layers_that_share_their_room_do_not_disturb_each_other() -> None:
     for one, same in zip((first, second, first), (*alone, alone[0]), strict=True):
         wanted = same(x.clone(), Cache(8).step((40, 3)), turns(43))
         assert torch.equal(one(x.clone(), Cache(8).step((40, 3)), turns(43)), wanted)
+
+
+def test_a_copied_model_works_elsewhere() -> None:
+    room = Room()
+    assert deepcopy(room).of(10).data_ptr() != room.of(10).data_ptr()
 
 
 def test_room_is_kept_and_grows() -> None:

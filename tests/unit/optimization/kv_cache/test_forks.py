@@ -91,6 +91,9 @@ def test_what_cannot_be_forked_is_told(bench: Bench) -> None:
     model(BEGINNING, past_key_values=cache)
     with pytest.raises(InputError, match=r"filled with gradients.*inference_mode"):
         cache.fork([0])
+    for wrong in (1, -1):
+        with pytest.raises(InputError, match=f"no sequence {wrong}; the cache holds 1"):
+            empty(model).fork([wrong])
     cache = empty(model)
     cache.view([1])
     with pytest.raises(InputError, match="broken off"):
