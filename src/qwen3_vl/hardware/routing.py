@@ -97,7 +97,7 @@ def choose_dtype(
         merit += f", although {lack}"
     if dtype not in ARITHMETIC:
         return Choice(wanted, dtype, merit)
-    if found := _arithmetic(gpu or machine.cpu, dtype):
+    if found := arithmetic(gpu or machine.cpu, dtype):
         return Choice(wanted, dtype, f"{merit}; {found}")
     missing = f"no arithmetic in {dtype} was found"
     full = f"exact; {missing}, and float32 fits"
@@ -190,7 +190,7 @@ def _gpu_candidate(gpu: Gpu, needs: Needs, config: UnifiedConfig) -> Candidate:
     return Candidate(name_of(gpu), gpu.name, gpu.obstacle or lack)
 
 
-def _arithmetic(unit: Cpu | Gpu, dtype: str) -> str | None:
+def arithmetic(unit: Cpu | Gpu, dtype: str) -> str | None:
     """Name the arithmetic in a format of 16 bits; None if there is none, or if nobody knows."""
     needed = ARITHMETIC[dtype]
     if isinstance(unit, Gpu):

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from qwen3_vl.errors import DependencyError
+from qwen3_vl.hardware.cpu import read_cpu
+from qwen3_vl.hardware.routing import arithmetic
+from qwen3_vl.training.muon import Muon
 
 Kind = Literal["adamw", "muon"]
 _TABLES = ("embed_tokens", "pos_embed", "lm_head", "reader")
@@ -19,11 +21,7 @@ _TABLES = ("embed_tokens", "pos_embed", "lm_head", "reader")
 def optimizers(
     kind: Kind, trained: Mapping[str, Tensor], decay: float, momentum: float, spread: float
 ) -> list[Optimizer]:
-    """The optimizers that together move all of these; norms and biases are not pulled down.
-
-    Raises:
-        DependencyError: Muon is wanted, and this torch has none.
-    """
+    """The optimizers that together move all of these; norms and biases are not pulled down."""
     matrices = {
         name: one
         for name, one in trained.items()
@@ -31,7 +29,8 @@ def optimizers(
     }
     made: list[Optimizer] = []
     if kind == "muon" and matrices:
-        made.append(_muon(matrices, decay))
+        inner = _computed_in(next(iter(matrices.values())).device)
+        made.append(Muon(matrices.values(), weight_decay=decay, inner=inner))
         trained = {name: one for name, one in trained.items() if name not in matrices}
     groups = [
         {"params": [one for one in trained.values() if one.ndim > 1], "weight_decay": decay},
@@ -42,13 +41,10 @@ def optimizers(
     return made
 
 
-def _muon(matrices: Mapping[str, Tensor], decay: float) -> Optimizer:
-    if not hasattr(torch.optim, "Muon"):
-        raise DependencyError(
-            f"the optimizer muon needs torch 2.9 or later, here is {torch.__version__}; "
-            "update torch or use adamw"
-        )
-    # Its steps are then as large as AdamW's, so that one learning rate suits both.
-    return torch.optim.Muon(
-        list(matrices.values()), weight_decay=decay, adjust_lr_fn="match_rms_adamw"
-    )
+def _computed_in(device: torch.device) -> torch.dtype:
+    """The narrowest format that is fine enough for Muon and that the device really computes in."""
+    if device.type == "cuda":
+        able = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        able = arithmetic(read_cpu(), "bfloat16") is not None
+    return torch.bfloat16 if able else torch.float32

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from qwen3_vl.errors import DependencyError
+from qwen3_vl.hardware.cpu import read_cpu
 from qwen3_vl.training.optimizers import Kind, optimizers
 from tests.support.tiny_models import CONFIGS, tiny_model
 
@@ -35,8 +37,29 @@ def test_muon_moves_products_and_no_tables() -> None:
     assert type(rest).__name__ == "AdamW"
 
 
-def test_without_muon_the_way_out_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(torch.optim, "Muon")
-    trained = dict(tiny_model("dense_tied").named_parameters())
-    with pytest.raises(DependencyError, match=r"needs torch 2\.9 or later.* use adamw"):
-        optimizers("muon", trained, 0.1, 0.9, 0.98)
+@pytest.mark.parametrize(
+    ("instructions", "inner"),
+    [
+        (("avx2", "fma"), torch.float32),
+        (("avx512f", "avx512_bf16"), torch.bfloat16),
+        (None, torch.float32),
+    ],
+)
+def test_muon_computes_in_what_the_processor_has(
+    monkeypatch: pytest.MonkeyPatch, instructions: tuple[str, ...] | None, inner: torch.dtype
+) -> None:
+    found = replace(read_cpu(), instructions=instructions)
+    monkeypatch.setattr("qwen3_vl.training.optimizers.read_cpu", lambda: found)
+    weight = torch.randn(8, 8, requires_grad=True)
+    seen = set[torch.dtype]()
+    real = torch.baddbmm
+
+    def watched(*args: torch.Tensor, **factors: float) -> torch.Tensor:
+        seen.update(one.dtype for one in args)
+        return real(*args, **factors)
+
+    monkeypatch.setattr(torch, "baddbmm", watched)
+    (muon,) = optimizers("muon", {"weight": weight}, 0.1, 0.9, 0.98)
+    weight.grad = torch.randn(8, 8)
+    muon.step()
+    assert seen == {inner}
