@@ -1,7 +1,8 @@
-"""Exercises to learn seeing from: full pictures, and very much is asked about each.
+"""Exercises to learn from: full pictures, or several steps, and very much is asked about each.
 
-No model is judged by them. A question of the test asks for one thing in a picture; where everything
-is can be learned from far fewer pictures if all of it is asked for.
+No model is judged by them. A question of the test asks for one thing in a picture or for the end of
+a chain; where everything is, or how one step follows from another, can be learned from far fewer
+examples if all of it is asked for.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from qwen3_vl.validation.quality.drawing import (
 from qwen3_vl.validation.quality.item import Item
 from qwen3_vl.validation.quality.objects import PLURALS, box, draw_grid
 from qwen3_vl.validation.quality.reading import CHARACTERS, STYLES
+from qwen3_vl.validation.quality.reasoning import draw_walk
 
 _ASKED = 0.6
 """How often places are asked for by name."""
@@ -157,12 +159,31 @@ def grid(dice: Dice) -> Item:
     return Item("grid", turns([picture(canvas.image())], asked))
 
 
+def steps(dice: Dice) -> Item:
+    """A digit that is changed again and again: what it is after each change, in any order.
+
+    After the first it is learned soonest, and after the last it needs all those before.
+    """
+    while True:
+        walk = draw_walk(dice)
+        if all(dice.may_ask(whole) for whole in (walk.in_words(), walk.in_names())):
+            break
+    tell = dice.one_of(walk.in_words, walk.in_names)
+    first, *others = dice.rng.sample(range(1, len(walk.steps) + 1), len(walk.steps))
+    asked = [(tell(first), str(walk.states[first - 1]))]
+    for place in others:
+        question = tell(place).rpartition("; ")[-1]
+        asked.append((question, str(walk.states[place - 1])))
+    return Item("steps", turns([], asked))
+
+
 DRILLS: Mapping[str, Callable[[Dice], Item]] = {
     "page": page,
     "scene": scene,
     "grid": grid,
     "spots": spots,
     "boxes": boxes,
+    "steps": steps,
 }
 
 

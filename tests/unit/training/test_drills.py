@@ -101,3 +101,32 @@ def test_boxes_lie_in_the_picture_from_left_to_right() -> None:
         middles = [box[0] + box[2] for _, box in found]
         # Thousandths are rounded: those above each other may change places.
         assert all(after - before > -4 for before, after in pairwise(middles))
+
+
+def test_every_step_of_a_chain_is_asked_for_and_follows_from_the_one_before() -> None:
+    verbs = {"add": "+", "take": "-", "times": "*"}
+    told_in = set[str]()
+    for index in range(40):
+        item = make_drill("steps", index, 1.0)
+        text = item.turns[0].content[-1]["text"]
+        told_in.add(text.split()[0])
+        if text.startswith("start with"):
+            parts = text.removeprefix("start with ").split("; ")
+            done = [(verbs[verb], int(number)) for verb, number in map(str.split, parts[1:-1])]
+            digit = int(parts[0])
+            names = {f"modulo 10 after {place}?": place for place in range(1, len(done) + 1)}
+        else:
+            parts = text.removeprefix("modulo 10: ").split("; ")
+            done = [(one.split()[3], int(one.split()[4])) for one in parts[1:-1]]
+            digit = int(parts[0].removeprefix("A = "))
+            names = {f"{one[0]}?": place for place, one in enumerate(parts[1:-1], 1)}
+        states: list[int] = []
+        for sign, number in done:
+            digit = {"+": digit + number, "-": digit - number, "*": digit * number}[sign] % 10
+            states.append(digit)
+        asked = [turn.content[-1]["text"].rpartition("; ")[-1] for turn in item.turns]
+        assert sorted(asked) == sorted(names)
+        assert [turn.answer for turn in item.turns] == [
+            str(states[names[one] - 1]) for one in asked
+        ]
+    assert told_in == {"start", "modulo"}

@@ -3,12 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from qwen3_vl.validation.quality.dice import Answered, Dice, turns
 from qwen3_vl.validation.quality.item import Item
 
 _MODULUS = 10
 _NAMES = "ABCDEFGHJKLM"
+
+
+@dataclass(frozen=True)
+class Walk:
+    """A digit, what is done to it step by step, and what it is after each."""
+
+    start: int
+    steps: tuple[tuple[str, int], ...]
+    states: tuple[int, ...]
+
+    def in_words(self, asked: int | None = None) -> str:
+        """The steps in words; `asked` is after how many of them it ends, else after all."""
+        verbs = {"+": "add", "-": "take", "*": "times"}
+        steps = "; ".join(f"{verbs[sign]} {number}" for sign, number in self.steps)
+        after = "" if asked is None else f" after {asked}"
+        return f"start with {self.start}; {steps}; modulo {_MODULUS}{after}?"
+
+    def in_names(self, asked: int | None = None) -> str:
+        """The same with a name for each state."""
+        steps = [f"{_NAMES[0]} = {self.start}"]
+        for place, (sign, number) in enumerate(self.steps, 1):
+            steps.append(f"{_NAMES[place]} = {_NAMES[place - 1]} {sign} {number}")
+        wanted = _NAMES[len(self.steps) if asked is None else asked]
+        return f"modulo {_MODULUS}: {'; '.join(steps)}; {wanted}?"
+
+
+def draw_walk(dice: Dice) -> Walk:
+    """More steps at higher levels."""
+    count = dice.between((1, 2), (3, 8))
+    start = state = dice.rng.randrange(_MODULUS)
+    steps: list[tuple[str, int]] = []
+    states: list[int] = []
+    for _ in range(count):
+        sign = dice.rng.choices("+-*", (3, 3, 2))[0]
+        number = dice.rng.randint(1, 9) if sign != "*" else dice.one_of(3, 7, 9)
+        state = {"+": state + number, "-": state - number, "*": state * number}[sign] % _MODULUS
+        steps.append((sign, number))
+        states.append(state)
+    return Walk(start, tuple(steps), tuple(states))
 
 
 def chain(dice: Dice) -> Item:
@@ -31,28 +71,8 @@ def _new_problem(dice: Dice, draw: Callable[[Dice], Answered]) -> Answered:
 
 
 def _chain(dice: Dice) -> Answered:
-    steps = dice.between((1, 2), (3, 8))
-    start = state = dice.rng.randrange(_MODULUS)
-    told: list[tuple[str, int]] = []
-    for _ in range(steps):
-        sign = dice.rng.choices("+-*", (3, 3, 2))[0]
-        number = dice.rng.randint(1, 9) if sign != "*" else dice.one_of(3, 7, 9)
-        state = {"+": state + number, "-": state - number, "*": state * number}[sign] % _MODULUS
-        told.append((sign, number))
-    return dice.one_of(_in_words, _in_names)(start, told), str(state)
-
-
-def _in_words(start: int, told: list[tuple[str, int]]) -> str:
-    verbs = {"+": "add", "-": "take", "*": "times"}
-    steps = "; ".join(f"{verbs[sign]} {number}" for sign, number in told)
-    return f"start with {start}; {steps}; modulo {_MODULUS}?"
-
-
-def _in_names(start: int, told: list[tuple[str, int]]) -> str:
-    steps = [f"{_NAMES[0]} = {start}"]
-    for place, (sign, number) in enumerate(told, 1):
-        steps.append(f"{_NAMES[place]} = {_NAMES[place - 1]} {sign} {number}")
-    return f"modulo {_MODULUS}: {'; '.join(steps)}; {_NAMES[len(told)]}?"
+    walk = draw_walk(dice)
+    return dice.one_of(walk.in_words, walk.in_names)(), str(walk.states[-1])
 
 
 def _arithmetic(dice: Dice) -> Answered:
