@@ -7,10 +7,13 @@ them. It is written through the mapping that the model then uses, so nothing is 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import hashlib
 import json
+import mmap
 import os
 import struct
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -40,6 +43,7 @@ class Prepared:
         self._show = show
         self._missing = set(header.places) if header.checksum == _UNKNOWN else set[str]()
         self._done = 0
+        self._own_writes = 0
 
     def take(self, name: str, make: Callable[[], Tensor]) -> Tensor:
         """The tensor of this name, mapped; `make` makes what is not there yet."""
@@ -49,10 +53,37 @@ class Prepared:
         tensor = self._data[start:end].view(shape)
         if name in self._missing:
             tensor.copy_(make())
+            self._own_writes = self._writes()
             self._missing.remove(name)
             self._done += end - start
             self._show(self._done, len(self._data))
         return tensor
+
+    def rest(self, prefix: str) -> None:
+        """Give back the memory of the tensors whose names begin so, until they are used again.
+
+        What they hold is read from the file then, if the system has not kept it; so nothing is
+        given back when somebody has written to them.
+        """
+        # Elsewhere the advice means something else; torch counts writes, but not in inference mode.
+        if sys.platform != "linux" or self._writes() != self._own_writes:
+            return
+        for name, (start, end, _) in self._header.places.items():
+            if name.startswith(prefix):
+                base = self._data.data_ptr()
+                first = -(-(base + start) // mmap.PAGESIZE) * mmap.PAGESIZE
+                last = (base + end) // mmap.PAGESIZE * mmap.PAGESIZE
+                if first < last:
+                    _give_back(first, last - first)
+
+    def _writes(self) -> int:
+        """How often somebody has written to the tensors; -1 if torch does not count it."""
+        return -1 if self._data.is_inference() else self._data._version
+
+
+def _give_back(address: int, size: int) -> None:
+    advise = ctypes.CDLL(None).madvise
+    advise(ctypes.c_void_p(address), ctypes.c_size_t(size), mmap.MADV_DONTNEED)
 
 
 @contextlib.contextmanager

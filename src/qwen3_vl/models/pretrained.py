@@ -27,7 +27,7 @@ from qwen3_vl.models.checkpoint import (
     write_weights,
 )
 from qwen3_vl.models.linears import swap_linears
-from qwen3_vl.models.prepared import Shapes, prepared
+from qwen3_vl.models.prepared import Prepared, Shapes, prepared
 from qwen3_vl.models.stored import StoredModule
 from qwen3_vl.seams import PLAIN, Seams
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _HEAD, _TABLE = "lm_head.weight", "embed_tokens.weight"
+_TOWER = "visual"
 
 Dtype = torch.dtype | str
 """A torch dtype, or auto, float32, bfloat16, float16."""
@@ -93,6 +94,8 @@ class Qwen3VLPreTrainedModel(nn.Module):
         shapes = model.to_pack()
         with prepared(packed, shapes, packing) if packed and shapes else nullcontext() as made:
             model._read(Checkpoint(folder, made), wanted, device)
+            if made is not None:
+                model._let_rest(made)
         model.generation_config = GenerationConfig.from_pretrained(folder, config)
         return model.eval()
 
@@ -174,6 +177,12 @@ class Qwen3VLPreTrainedModel(nn.Module):
                 taken |= load_module(module, source, f"{prefix}{path}.", dtype, device)
         self._check_all_taken(source, taken, prefix)
 
+    def _let_rest(self, made: Prepared) -> None:
+        """The tower's weights wait outside of memory when it has seen all pictures of a prompt."""
+        for path, module in self.named_modules():
+            if path.rpartition(".")[-1] == _TOWER:
+                module.register_forward_hook(_resting(made, f"{self.checkpoint_prefix}{path}."))
+
     def _check_all_taken(self, source: Source, taken: set[str], prefix: str) -> None:
         """A tensor that nobody wants shows that config.json is not of this checkpoint."""
         left = {name for name in source.names - taken if name.startswith(prefix)}
@@ -198,6 +207,11 @@ class Qwen3VLPreTrainedModel(nn.Module):
                 "ties them; set tie_word_embeddings to false there, or get the config.json of "
                 "these weights"
             )
+
+
+def _resting(made: Prepared, prefix: str) -> Callable[..., None]:
+    # A function, because copies of a model take it as it is, and no object with the file in it.
+    return lambda *_: made.rest(prefix)
 
 
 def wanted_dtype(dtype: Dtype) -> torch.dtype | None:

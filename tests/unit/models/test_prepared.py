@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import mmap
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from safetensors import safe_open
 
 from qwen3_vl.errors import CheckpointError
 from qwen3_vl.models.packed import PackedLinear
-from qwen3_vl.models.prepared import check, prepared
+from qwen3_vl.models.prepared import Prepared, check, prepared
 from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
 from qwen3_vl.ops import packed
 from qwen3_vl.recipes import compile_recipe
@@ -138,3 +140,75 @@ def test_other_seams_take_what_is_packed_already(
     ]
     assert pairs
     assert all(one.packed.data_ptr() == same.packed.data_ptr() for one, same in pairs)
+
+
+def in_memory(tensor: torch.Tensor) -> int:
+    """Bytes of the mapping that a tensor lies in which are in memory."""
+    at, inside = tensor.data_ptr(), False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        first = line.split(maxsplit=1)[0]
+        if "-" in first and not first.endswith(":"):
+            begin, end = (int(one, 16) for one in first.split("-"))
+            inside = begin <= at < end
+        elif inside and first == "Rss:":
+            return int(line.split()[1]) * 1024
+    raise AssertionError("it is not mapped")
+
+
+LARGE = {"visual.one": (2**20,), "text.two": (2**20,)}
+
+
+@pytest.fixture(params=["while it is made", "when it is there"])
+def large(tmp_path: Path, request: pytest.FixtureRequest) -> tuple[Prepared, list[torch.Tensor]]:
+    """A file of two tensors of a megabyte, both in memory."""
+
+    def opened() -> tuple[Prepared, list[torch.Tensor]]:
+        with prepared(tmp_path / "file", LARGE) as file:
+            sevens = torch.full((2**20,), 7, dtype=torch.uint8)
+            return file, [file.take(name, lambda: sevens) for name in LARGE]
+
+    file, tensors = opened()
+    if request.param == "when it is there":
+        file, tensors = opened()
+    assert all((one == 7).all() for one in tensors)
+    return file, tensors
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="other systems keep the memory")
+
+
+@linux
+def test_what_rests_is_out_of_memory_and_comes_back(
+    large: tuple[Prepared, list[torch.Tensor]],
+) -> None:
+    file, (one, two) = large
+    whole = in_memory(one)
+    assert whole >= 2 * 2**20
+    file.rest("visual.")
+    # But for the pages at both ends, which it shares with others.
+    assert in_memory(one) <= whole - 2**20 + 2 * mmap.PAGESIZE
+    assert (one == 7).all()
+    assert (two == 7).all()
+    assert in_memory(one) >= 2 * 2**20
+
+
+@linux
+def test_what_somebody_has_written_to_stays(
+    large: tuple[Prepared, list[torch.Tensor]],
+) -> None:
+    file, (one, two) = large
+    one[0] = 8
+    file.rest("visual.")
+    assert one[0] == 8
+    assert (two == 7).all()
+
+
+def test_the_tower_rests_when_it_has_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench, path = Bench(tmp_path / "model"), tmp_path / "file"
+    load(bench, path)
+    model = load(bench, path)
+    rested: list[str] = []
+    monkeypatch.setattr(Prepared, "rest", lambda _, prefix: rested.append(prefix))
+    bench.logits(model)
+    assert set(rested) == {"model.visual."}
+    assert any(name.startswith(rested[0]) for name in model.to_pack())
