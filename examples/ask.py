@@ -9,7 +9,7 @@ picture = str(files("qwen3_vl") / "assets" / "samples" / "count.png")
 vlm = Qwen3VLInference("embedded")
 
 # %% One question
-print(vlm.generate_response("count the blue crosses.", images=[picture]))
+print(vlm.generate_response("how many blue rings are there?", images=[picture]))
 
 # %% A conversation: what was said before is part of the question
 messages = [
@@ -17,11 +17,11 @@ messages = [
         "role": "user",
         "content": [
             {"type": "image", "image": picture},
-            {"type": "text", "text": "count the blue crosses."},
+            {"type": "text", "text": "how many blue rings are there?"},
         ],
     },
-    {"role": "assistant", "content": "4"},
-    {"role": "user", "content": "how many pink stars are there?"},
+    {"role": "assistant", "content": "6"},
+    {"role": "user", "content": "how many red rings are there?"},
 ]
 for piece in vlm.chat(messages):
     print(piece.text, end="")

@@ -41,7 +41,7 @@ NOT_SPECIAL = [
     "</think>",
 ]
 SAMPLES = {
-    "count": ("count", 4),
+    "count": ("count", 7),
     "read": ("ocr", 5),
     "where": ("relation", 3),
     "find": ("grounding", 0),
