@@ -53,7 +53,7 @@ class Prepared:
         tensor = self._data[start:end].view(shape)
         if name in self._missing:
             tensor.copy_(make())
-            self._own_writes = self._writes()
+            self._own_writes += 1
             self._missing.remove(name)
             self._done += end - start
             self._show(self._done, len(self._data))
@@ -65,8 +65,7 @@ class Prepared:
         What they hold is read from the file then, if the system has not kept it; so nothing is
         given back when somebody has written to them.
         """
-        # Elsewhere the advice means something else; torch counts writes, but not in inference mode.
-        if sys.platform != "linux" or self._writes() != self._own_writes:
+        if sys.platform != "linux" or not self._untouched():  # others take this advice otherwise
             return
         for name, (start, end, _) in self._header.places.items():
             if name.startswith(prefix):
@@ -76,9 +75,9 @@ class Prepared:
                 if first < last:
                     _give_back(first, last - first)
 
-    def _writes(self) -> int:
-        """How often somebody has written to the tensors; -1 if torch does not count it."""
-        return -1 if self._data.is_inference() else self._data._version
+    def _untouched(self) -> bool:
+        """Whether nobody has written to the tensors: torch counts it, but not in inference mode."""
+        return not self._data.is_inference() and self._data._version == self._own_writes
 
 
 def _give_back(address: int, size: int) -> None:

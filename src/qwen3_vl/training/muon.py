@@ -1,8 +1,8 @@
 """Muon, with the matrices of one shape in one product.
 
 The step of a matrix is its momentum with all singular values brought near 1, so that what it seldom
-does is learned as fast as what it often does. Models repeat few shapes in many layers: taken one by
-one, on two cores, these products are most of a small model's step.
+does is learned as fast as what it often does. Models repeat few shapes in many layers, so that few
+calls can do it for all of them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 _CURVE = (3.4445, -4.7750, 2.0315)
-"""Of x, x³ and x⁵: steep at zero, and after a few rounds between 0.7 and 1.2 for all of (0, 1]."""
+"""Of x, x³ and x⁵: steep at zero, so that after five rounds all that was above 0.01 is near 1."""
 _ROUNDS = 5
 _TINY = 1e-7
 _R = TypeVar("_R")
@@ -38,8 +38,8 @@ class Muon(Optimizer):
         The products are taken in `inner`: bfloat16 is fine enough, and slower by tens of times than
         float32 where no unit computes in it.
         """
-        super().__init__(matrices, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
-        self._inner = inner
+        settings = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "inner": inner}
+        super().__init__(matrices, settings)
         if any(one.ndim != 2 for group in self.param_groups for one in group["params"]):
             raise ValueError("Muon moves matrices; give other weights to AdamW")
 
@@ -63,7 +63,7 @@ class Muon(Optimizer):
             for shape, members in alike.items():
                 matrices, ways = zip(*members, strict=True)
                 size = group["lr"] * 0.2 * math.sqrt(max(shape))
-                level = _level(torch.stack(ways).to(self._inner))
+                level = _level(torch.stack(ways).to(group["inner"]))
                 for one, way in zip(matrices, level, strict=True):
                     one.mul_(1 - group["lr"] * group["weight_decay"]).add_(way, alpha=-size)
         return loss

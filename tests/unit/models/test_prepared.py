@@ -203,6 +203,18 @@ def test_what_somebody_has_written_to_stays(
     assert (two == 7).all()
 
 
+@linux
+def test_what_torch_does_not_watch_stays(tmp_path: Path) -> None:
+    with torch.inference_mode():
+        for _ in ("while it is made", "when it is there"):
+            with prepared(tmp_path / "file", LARGE) as file:
+                one = file.take("visual.one", lambda: torch.zeros(2**20, dtype=torch.uint8))
+                file.take("text.two", lambda: torch.zeros(2**20, dtype=torch.uint8))
+            one += 1
+            file.rest("visual.")
+            assert one.min() > 0
+
+
 def test_the_tower_rests_when_it_has_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bench, path = Bench(tmp_path / "model"), tmp_path / "file"
     load(bench, path)
