@@ -44,9 +44,8 @@ class PagePool:
         if self._holders[number] == 1:
             return number
         (copy,) = self.take(1)
-        with (
-            torch.inference_mode()
-        ):  # pages may have been made there, and cannot be changed outside
+        # Pages may have been made in inference mode, and then cannot be changed outside of it.
+        with torch.inference_mode():
             self.pages[copy] = self.pages[number]
         self.release([number])
         return copy
