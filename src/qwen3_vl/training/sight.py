@@ -24,6 +24,7 @@ from qwen3_vl.training.batches import Budget, in_batches
 from qwen3_vl.training.views import SIGNS, View, make_view
 from qwen3_vl.validation.quality.drawing import COLOURS, SHAPES
 from qwen3_vl.validation.quality.objects import box
+from qwen3_vl.validation.quality.places import nearest
 
 _UNKNOWN = -1
 """Of what is not asked of a patch."""
@@ -55,14 +56,17 @@ ASKED = (
     *[Asked(1, 2.5)] * 4,  # the sides of its box
     *[Asked(11, 0.25)] * 4,  # their hundreds
     *[Asked(11, 0.5), Asked(10, 0.5)] * 2,  # how far down and across the patch is: two digits
-    *[Asked(1 + _MOST_ALIKE, 0.5)] * 2,  # how many things are of its kind, and of its colour
+    Asked(1 + _MOST_ALIKE, 1.5),  # how many things are of its kind
+    Asked(1 + _MOST_ALIKE, 0.5),  # and how many of its colour
     *[Asked(5, 0.5)] * 2,  # its row and its column, where things stand so
     Asked(2, 0.5, mostly_nothing=True),  # whether it is the only one there of its kind
     Asked(16, 0.5),  # which character of its line the one on it is
     Asked(1 + _MOST_LINES, 0.5),  # and of which line
+    Asked(len(COLOURS), 0.5),  # what is clearly nearest to the thing that covers it
+    Asked(len(SHAPES), 0.5),
 )
 _COLOUR, _SHAPE, _MIDDLE, _SIDES, _PLACE = 2, 3, 4, 5, 13
-_ALIKE, _FIELD, _ODD, _LETTER = 17, 19, 21, 22
+_ALIKE, _FIELD, _ODD, _LETTER, _NEAREST = 17, 19, 21, 22, 24
 """Where the answers to these begin."""
 
 
@@ -79,7 +83,7 @@ def truth(view: View, rows: int, columns: int) -> NDArray[np.int64]:
         x, y = letter.centre
         row, half = int(y / canvas.height * rows), int(x / canvas.width * columns * 2)
         told[row, half // 2, half % 2] = 1 + SIGNS.index(letter.sign)
-        told[row, half // 2, _LETTER:] = letter.place, min(letter.line, _MOST_LINES)
+        told[row, half // 2, _LETTER:_NEAREST] = letter.place, min(letter.line, _MOST_LINES)
     kinds = Counter(thing.name for thing in view.things)
     colours = Counter(thing.colour for thing in view.things)
     for number, thing in enumerate(view.things):
@@ -94,6 +98,8 @@ def truth(view: View, rows: int, columns: int) -> NDArray[np.int64]:
         told[covered, _SIDES:_PLACE] = [*sides, *(sides // 100)]
         alike = kinds[thing.name], colours[thing.colour]
         told[covered, _ALIKE:_FIELD] = np.minimum(alike, _MOST_ALIKE)
+        if near := nearest(thing, view.things):
+            told[covered, _NEAREST:] = list(COLOURS).index(near.colour), SHAPES.index(near.shape)
         if view.columns:
             told[covered, _FIELD:_ODD] = divmod(number, view.columns)
             told[covered, _ODD] = kinds[thing.name] == 1

@@ -20,13 +20,16 @@ from qwen3_vl.validation.quality.drawing import (
     put,
 )
 from qwen3_vl.validation.quality.font import Style, beginning, text_mask
-from qwen3_vl.validation.quality.objects import draw_grid
+from qwen3_vl.validation.quality.objects import counted_things, draw_grid
 from qwen3_vl.validation.quality.reading import CHARACTERS, STYLES, inks
 
 SIGNS = CHARACTERS + "."
 """What is written in a view."""
-_THINGS, _GRIDS = 0.45, 0.15
-"""The shares of views with things anywhere, and with things in rows; the others have letters."""
+_COUNTED, _THINGS, _GRIDS = 0.2, 0.27, 0.13
+"""The shares of views with things to count, with things anywhere, and with things in rows; the
+others have letters."""
+_HARDEST = 0.4
+"""So many are as hard as a test."""
 _NESTED = 0.2
 """How often a thing lies in the hole of another."""
 
@@ -63,15 +66,18 @@ class View:
 
 
 def make_view(index: int) -> View:
-    """The view of this number, always the same; most are as hard as a test."""
+    """The view of this number, always the same."""
     rng = random.Random(f"view/{index}")  # noqa: S311 - no secret
-    dice = Dice(rng, level=rng.random() ** 0.5, split="train")
+    level = 1.0 if rng.random() < _HARDEST else rng.random()
+    dice = Dice(rng, level, split="train")
     canvas = new_canvas(dice)
     canvas.clutter(rng, dice.between((0, 0), (0, 12)))
     drawn = rng.random()
-    if drawn < _THINGS:
+    if drawn < _COUNTED:
+        view = View(canvas, things=tuple(_drawn(counted_things(dice, canvas), canvas)))
+    elif drawn < _COUNTED + _THINGS:
         view = View(canvas, things=tuple(_scatter(dice, canvas)))
-    elif drawn < _THINGS + _GRIDS:
+    elif drawn < _COUNTED + _THINGS + _GRIDS:
         things, columns = _lay_out(dice, canvas)
         view = View(canvas, things=tuple(things), columns=columns)
     else:
@@ -97,7 +103,10 @@ def _scatter(dice: Dice, canvas: Canvas) -> list[Thing]:
             names, sizes = names[:-1], sizes[:-1]
     if rng.random() < _NESTED:
         things[:1] = _nest(rng, things[0])
-    strength = rng.randint(60, 100) if rng.random() < 0.3 else 100
+    return _drawn(things, canvas, rng.randint(60, 100) if rng.random() < 0.3 else 100)
+
+
+def _drawn(things: list[Thing], canvas: Canvas, strength: int = 100) -> list[Thing]:
     for thing in things:
         canvas.draw(thing, strength)
     return things

@@ -47,11 +47,45 @@ def test_each_patch_is_asked_what_lies_on_it() -> None:
     assert told[1, 3, :17].tolist() == [
         *(0, 0, blue, shape, 1, 250, 125, 500, 625, 2, 1, 5, 6, 3, 7, 4, 3)
     ]
-    assert told[1, 3, 17:].tolist() == [1, 1, -1, -1, -1, -1, -1]
+    assert told[1, 3, 17:].tolist() == [1, 1, *[-1] * 7]
     assert told[0, 2, 4] == 0, "its middle is elsewhere"
     seven, a = 1 + SIGNS.index("7"), 1 + SIGNS.index("A")
-    assert told[2, 6].tolist() == [seven, a, 0, 0, 0, *[-1] * 8, 6, 2, 8, 1, *[-1] * 5, 6, 3]
+    assert told[2, 6].tolist() == [
+        seven,
+        a,
+        0,
+        0,
+        0,
+        *[-1] * 8,
+        6,
+        2,
+        8,
+        1,
+        *[-1] * 5,
+        6,
+        3,
+        -1,
+        -1,
+    ]
     assert (told[:, :, :2] > 0).sum() == 2
+
+
+def test_it_is_asked_what_is_nearest_where_that_is_clear() -> None:
+    canvas = Canvas(128, 64, (230, 230, 230))
+    left, middle, right = (
+        Thing("red", "star", 0, 16, 24),
+        Thing("blue", "ring", 36, 16, 24),
+        Thing("pink", "cross", 100, 16, 24),
+    )
+    told = truth(View(canvas, (left, middle, right)), rows=4, columns=8)
+    blue_ring, red_star = (
+        [list(COLOURS).index(thing.colour), SHAPES.index(thing.shape)] for thing in (middle, left)
+    )
+    assert told[1, 0, -2:].tolist() == blue_ring
+    assert told[1, 3, -2:].tolist() == red_star
+    assert told[1, 7, -2:].tolist() == blue_ring
+    moved = truth(View(canvas, (left, replace(middle, left=50), right)), rows=4, columns=8)
+    assert moved[1, 4, -2:].tolist() == [-1, -1], "both are as far"
 
 
 def test_of_things_in_rows_it_is_asked_which_is_the_odd_one() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import permutations
 
 from qwen3_vl.validation.quality.dice import Answered, Dice, picture, turns
@@ -92,14 +93,17 @@ def _lies_in(one: Thing, other: Thing) -> bool:
 
 
 def _nearest(things: list[Thing]) -> list[Answered]:
-    asked: list[Answered] = []
-    for thing in things:
-        others = sorted((other for other in things if other != thing), key=thing.distance)
-        if len(others) < 2:
-            continue
-        if thing.distance(others[1]) >= _CLEARLY_NEARER * thing.distance(others[0]):
-            asked.append((f"what is nearest to the {thing.name}?", others[0].name))
-    return asked
+    found = ((thing, nearest(thing, things)) for thing in things)
+    return [(f"what is nearest to the {one.name}?", other.name) for one, other in found if other]
+
+
+def nearest(thing: Thing, things: Sequence[Thing]) -> Thing | None:
+    """The one of the others that is clearly nearer than all the rest, if there is a rest."""
+    others = sorted((other for other in things if other != thing), key=thing.distance)
+    if len(others) < 2:
+        return None
+    clearly = thing.distance(others[1]) >= _CLEARLY_NEARER * thing.distance(others[0])
+    return others[0] if clearly else None
 
 
 def _choose(dice: Dice, possible: Questions) -> list[Answered]:
