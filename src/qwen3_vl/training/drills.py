@@ -1,4 +1,4 @@
-"""Exercises to learn from: full pictures, or several steps, and very much is asked about each.
+"""Exercises to learn from: full pictures, several steps, many codes, and much is asked about each.
 
 No model is judged by them. A question of the test asks for one thing in a picture or for the end of
 a chain; where everything is, or how one step follows from another, can be learned from far fewer
@@ -11,9 +11,10 @@ import json
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 
 from qwen3_vl.training.views import Line, scribble
-from qwen3_vl.validation.quality.dice import Dice, picture, turns
+from qwen3_vl.validation.quality.dice import Answered, Dice, picture, turns
 from qwen3_vl.validation.quality.drawing import (
     COLOURS,
     SHAPES,
@@ -26,6 +27,7 @@ from qwen3_vl.validation.quality.item import Item
 from qwen3_vl.validation.quality.objects import PLURALS, box, draw_grid
 from qwen3_vl.validation.quality.reading import CHARACTERS, STYLES
 from qwen3_vl.validation.quality.reasoning import draw_walk
+from qwen3_vl.validation.quality.recall import after, all_codes, draw_codes, draw_keys, in_words
 
 _ASKED = 0.6
 """How often places are asked for by name."""
@@ -177,6 +179,29 @@ def steps(dice: Dice) -> Item:
     return Item("steps", turns([], asked))
 
 
+def codes(dice: Dice) -> Item:
+    """Several codes of several keys: all of a key's, how many, and which comes after which.
+
+    In the test there is much text between them, of which a model sees little; here is none.
+    """
+    keys = draw_keys(dice, dice.between((2, 2), (2, 4)))
+    pairs = draw_codes(dice, keys)
+    lists = [all_codes(pairs, key) for key in keys]
+    others: list[Answered] = []
+    for key, (_, listed) in zip(keys, lists, strict=True):
+        values = listed.split(", ")
+        others.append((f"how many codes of {key} are there?", str(len(values))))
+        if len(set(values)) == len(values):
+            others += [
+                (f"what code of {key} comes after {one}?", following)
+                for one, following in pairwise(values)
+            ]
+    asked = [*lists, *dice.some_of(others, at_most=3)]
+    dice.rng.shuffle(asked)
+    words = " ".join(in_words(pair) for pair in pairs)
+    return Item("codes", after(words, asked))
+
+
 DRILLS: Mapping[str, Callable[[Dice], Item]] = {
     "page": page,
     "scene": scene,
@@ -184,6 +209,7 @@ DRILLS: Mapping[str, Callable[[Dice], Item]] = {
     "spots": spots,
     "boxes": boxes,
     "steps": steps,
+    "codes": codes,
 }
 
 

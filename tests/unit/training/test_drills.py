@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import pairwise
 
 import pytest
@@ -130,3 +131,25 @@ def test_every_step_of_a_chain_is_asked_for_and_follows_from_the_one_before() ->
             str(states[names[one] - 1]) for one in asked
         ]
     assert told_in == {"start", "modulo"}
+
+
+def test_the_codes_of_a_key_are_those_of_the_text_in_order() -> None:
+    sorts: set[str] = set()
+    for index in range(30):
+        item = make_drill("codes", index, 1.0)
+        words = item.turns[0].content[-1]["text"]
+        told = re.findall(r"the code of (\w+) is (\d+)\.", words)
+        asked = {question.rpartition("\n")[2]: said for question, said in answers(item).items()}
+        for question, said in asked.items():
+            (key,) = re.findall(r"codes? of (\w+)", question)
+            values = [value for other, value in told if other == key]
+            if question.startswith("give"):
+                assert said == ", ".join(values)
+                assert len(values) >= 2
+            elif question.startswith("how many"):
+                assert said == str(len(values))
+            else:
+                before = question.rpartition(" ")[2].rstrip("?")
+                assert values[values.index(before) + 1] == said
+            sorts.add(question.split()[0])
+    assert sorts == {"give", "how", "what"}

@@ -25,41 +25,54 @@ def tokens(words: str) -> int:
 
 def needle(dice: Dice) -> Item:
     """A code in a long text; harder when the text is longer."""
-    pairs = [(key, _value(dice)) for key in _keys(dice, dice.up_to(_MOST_CODES))]
+    pairs = [(key, _value(dice)) for key in draw_keys(dice, dice.up_to(_MOST_CODES))]
     words = _hide(dice, pairs)
     asked = [(_one_code(dice, key), value) for key, value in dice.some_of(pairs)]
-    return Item("needle", _after(words, asked))
+    return Item("needle", after(words, asked))
 
 
 def needle_keys(dice: Dice) -> Item:
     """Some of several codes, in the order in which they are asked for."""
-    pairs = [(key, _value(dice)) for key in _keys(dice, dice.between((2, 3), (4, 12)))]
+    pairs = [(key, _value(dice)) for key in draw_keys(dice, dice.between((2, 3), (4, 12)))]
     words = _hide(dice, pairs)
     asked: list[Answered] = []
     for _ in range(dice.questions):
         wanted = dice.some_of(pairs, dice.between((2, 2), (2, 4)))
         keys = ", ".join(key for key, _ in wanted)
         asked.append((f"give the codes of {keys}.", ", ".join(value for _, value in wanted)))
-    return Item("needle_keys", _after(words, list(dict.fromkeys(asked))))
+    return Item("needle_keys", after(words, list(dict.fromkeys(asked))))
 
 
 def needle_values(dice: Dice) -> Item:
     """All codes of one key, in the order of the text."""
-    keys = _keys(dice, max(dice.up_to(_MOST_CODES), 2))
+    keys = draw_keys(dice, max(dice.up_to(_MOST_CODES), 2))
+    pairs = draw_codes(dice, keys)
+    words = _hide(dice, pairs)
+    asked = [all_codes(pairs, key) for key in dice.some_of(keys)]
+    return Item("needle_values", after(words, asked))
+
+
+def draw_codes(dice: Dice, keys: Sequence[str]) -> list[tuple[str, str]]:
+    """Several codes for each of these keys, mixed."""
     pairs = [(key, _value(dice)) for key in keys for _ in range(dice.between((2, 2), (2, 4)))]
     dice.rng.shuffle(pairs)
-    words = _hide(dice, pairs)
-    asked = [
-        (
-            f"give all codes of {key} in order.",
-            ", ".join(value for other, value in pairs if other == key),
-        )
-        for key in dice.some_of(keys)
-    ]
-    return Item("needle_values", _after(words, asked))
+    return pairs
 
 
-def _keys(dice: Dice, number: int) -> list[str]:
+def all_codes(pairs: Sequence[tuple[str, str]], key: str) -> Answered:
+    """What asks for all codes of a key, and they."""
+    codes = [value for other, value in pairs if other == key]
+    return f"give all codes of {key} in order.", ", ".join(codes)
+
+
+def in_words(pair: tuple[str, str]) -> str:
+    """The sentence that names a code."""
+    key, value = pair
+    return f"the code of {key} is {value}."
+
+
+def draw_keys(dice: Dice, number: int) -> list[str]:
+    """So many different ones."""
     names = [letter + digit for letter in _LETTERS for digit in DIGITS]
     return dice.rng.sample(names, number)
 
@@ -75,7 +88,7 @@ def _one_code(dice: Dice, key: str) -> str:
 def _hide(dice: Dice, pairs: Sequence[tuple[str, str]]) -> str:
     """Text that names the codes, in their order, somewhere among sentences about nothing."""
     rng = dice.rng
-    needles = [f"the code of {key} is {value}." for key, value in pairs]
+    needles = [in_words(pair) for pair in pairs]
     shortest, longest = dice.between((30, 30), (100, 100)), dice.between((60, 60), (1000, 1000))
     # Short and long texts are equally likely on a scale of doublings.
     wanted = round(shortest * (longest / shortest) ** rng.random())
@@ -91,18 +104,19 @@ def _hide(dice: Dice, pairs: Sequence[tuple[str, str]]) -> str:
     return " ".join(noise)
 
 
-def _after(words: str, asked: Sequence[Answered]) -> tuple[Turn, ...]:
+def after(words: str, asked: Sequence[Answered]) -> tuple[Turn, ...]:
+    """Questions about a text, the first together with it."""
     (question, answer), *others = asked
     return turns([], [(f"{words}\n{question}", answer), *others])
 
 
 def recall(dice: Dice) -> Item:
     """The partner of a key among many pairs; harder with more pairs."""
-    keys = _keys(dice, dice.between((2, 4), (8, 32)))
+    keys = draw_keys(dice, dice.between((2, 4), (8, 32)))
     pairs = [(key, partner) for key, partner in zip(keys, _partners(dice, len(keys)), strict=True)]
     words = "; ".join(f"{key} -> {partner}" for key, partner in pairs)
     asked = [(f"{key} ->", partner) for key, partner in dice.some_of(pairs)]
-    return Item("recall", _after(words, asked))
+    return Item("recall", after(words, asked))
 
 
 def _partners(dice: Dice, number: int) -> list[str]:
