@@ -2,6 +2,11 @@
 
 #include <cstdint>
 
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 #if defined(__x86_64__) || defined(_M_X64)
 #define QWEN3_VL_X86 1
 #ifdef _MSC_VER
@@ -60,8 +65,21 @@ constexpr std::uint32_t avx2_bit = bit(5), avx512f_bit = bit(16), avx512dq_bit =
                         avx512bw_bit = bit(30), avx512vl_bit = bit(31);
 // Leaf 7, register c; leaf 7.1, register a.
 constexpr std::uint32_t avx512vnni_bit = bit(11), avxvnni_bit = bit(4), avx512bf16_bit = bit(5);
-// Saved state: SSE and AVX halves; masks and both parts of the AVX-512 registers.
-constexpr std::uint64_t avx_state = 0x06, avx512_state = 0xe0;
+// Leaf 7, register d.
+constexpr std::uint32_t amx_bf16_bit = bit(22), amx_tile_bit = bit(24), amx_int8_bit = bit(25);
+// Saved state: SSE and AVX halves; masks and both parts of the AVX-512 registers; the tiles' shapes
+// and what they hold.
+constexpr std::uint64_t avx_state = 0x06, avx512_state = 0xe0, amx_state = 0x60000;
+
+// Tiles are large, so Linux saves them only for processes that have asked.
+bool grants_tiles() {
+#ifdef __linux__
+    constexpr long ask = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM, and which component
+    return syscall(SYS_arch_prctl, ask, tile_data) == 0;
+#else
+    return false;
+#endif
+}
 
 }  // namespace
 
@@ -79,12 +97,18 @@ bool avx512() {
 bool avxvnni() { return avx2() && has_all(cpuid(7, 1).a, avxvnni_bit); }
 bool avx512vnni() { return avx512() && has_all(cpuid(7).c, avx512vnni_bit); }
 bool avx512bf16() { return avx512vnni() && has_all(cpuid(7, 1).a, avx512bf16_bit); }
+
+bool amx() {
+    return avx512bf16() && has_all(cpuid(7).d, amx_bf16_bit | amx_tile_bit | amx_int8_bit) &&
+           has_all(saved_state(), amx_state) && grants_tiles();
+}
 #else
 bool avx2() { return false; }
 bool avxvnni() { return false; }
 bool avx512() { return false; }
 bool avx512vnni() { return false; }
 bool avx512bf16() { return false; }
+bool amx() { return false; }
 #endif
 
 bool neon() {

@@ -9,6 +9,7 @@ bool avxvnni();
 bool avx512();
 bool avx512vnni();
 bool avx512bf16();
+bool amx();  // asks the operating system for the tiles, as each process must
 bool neon();
 
 }  // namespace qwen3_vl::features

@@ -34,15 +34,17 @@ using Few = void(const uint8_t* weights, size_t blocks, const Rounded& x, size_t
 // Unpacks a panel of int4 weights; `room` is for unpacked_bytes(blocks).
 using Unpack = Panel(const uint8_t* weights, size_t blocks, uint8_t* room);
 
-// Multiplies one or two panels with the tokens of a tile: block [tokens, width].
+// Multiplies up to `many_panels` panels with the tokens of a tile: block [tokens, width].
 using Many = void(const Panel* weights, size_t panels, size_t quads, const int32_t* x,
                   const int32_t* offsets, const float* scales, size_t tokens, float* block,
                   size_t width);
 
-// Puts some groups of a token into their places as pairs, which are `apart` from each other.
-template <typename Pair>
-using PlacePairs = void(const float* x, size_t inputs, size_t begin, size_t end, Pair* out,
-                        size_t apart);
+// Puts some groups of one of a few tokens into their places as pairs, `apart` from each other.
+using PlaceFloatPairs = void(const float* x, size_t inputs, size_t begin, size_t end,
+                             FloatPair* out, size_t apart);
+
+// Puts one of many tokens as pairs into its place in its tile.
+using PlacePairs = void(const float* x, size_t inputs, size_t groups, size_t token, void* tile);
 
 // The same products with weights in bfloat16.
 using FewPairs = void(const uint8_t* weights, size_t blocks, const FloatPair* x, size_t apart,
@@ -81,8 +83,8 @@ struct Kernels {
     Few* int8_few;
     Unpack* unpack_int4;
     Many* many;
-    PlacePairs<FloatPair>* place_float_pairs;
-    PlacePairs<void>* place_pairs;  // of many tokens, `pair_bytes` each
+    PlaceFloatPairs* place_float_pairs;
+    PlacePairs* place_pairs;  // `pair_bytes` each
     FewPairs* bf16_few;
     ManyPairs* bf16_many;
     WriteBlock* finish;
@@ -91,7 +93,8 @@ struct Kernels {
     Attend *attend, *attend_many;
     Rounds *product_rounds, *float_rounds;
     ReadThrough* read_through;
-    size_t tile_tokens, tile_panels;  // what fits the registers when many tokens meet a few panels
+    size_t many_tokens, many_panels;  // that one call of `many` takes at most
+    size_t tile_tokens;               // queries that meet keys together
     size_t pair_bytes;
     int largest_against_bytes;  // the largest code of activations that int8 weights bear
 };

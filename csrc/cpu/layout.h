@@ -35,14 +35,15 @@ constexpr size_t block_bytes = (block_lines + 1) * line_bytes;
 
 constexpr int32_t int4_zero = 8, int8_zero = 128;
 
-// Activations in 8 bits, signed, in quads: four of one token, then those of the next token.
+// Activations in 8 bits, signed, in quads: four of one token, then those of the next token. Of many
+// tokens as many quads of one lie together as the variant's products take at once, mostly one.
 //
 // Offsets are what the zero of int4 codes takes away: −8 · the sum of a group's activations, kept
 // as the variant's sums want them.
 //
 // Up to eight tokens have scales for each group; more come in tiles, and have one for each token.
 struct Rounded {
-    int32_t* quads;    // few: [inputs / 4][tokens]; many: [tiles][inputs / 4][tokens of a tile]
+    int32_t* quads;    // few: [inputs / 4][tokens]; many: [tiles][inputs / 4 / run][tokens][run]
     int32_t* offsets;  // [inputs / 32][tokens]; [tiles][inputs / 32][tokens of a tile]
     float* scales;     // [inputs / 32][tokens]; [tokens]
 };

@@ -41,7 +41,7 @@ struct Extent {
           blocks(rounded_up(product.matrices.inputs, block_inputs) / block_inputs),
           threads(static_cast<size_t>(pool.threads())),
           is_few(tokens <= few),
-          together(is_few ? tokens : kernels.tile_tokens) {}
+          together(is_few ? tokens : kernels.many_tokens) {}
 
     size_t inputs() const { return blocks * block_inputs; }  // with the zeros that fill them up
     size_t groups() const { return blocks * block_groups; }
@@ -119,8 +119,10 @@ class Integers {
    private:
     // How many of these panels a kernel takes at once: they must be unpacked alike.
     size_t together(const Panel* panels, size_t count) const {
-        const bool alike = count > 1 && !panels[0].scales == !panels[1].scales;
-        return alike ? kernels_.tile_panels : 1;
+        const size_t most = std::min(count, kernels_.many_panels);
+        size_t alike = 1;
+        while (alike < most && !panels[alike].scales == !panels[0].scales) ++alike;
+        return alike;
     }
 
     const Kernels& kernels_;
@@ -152,8 +154,7 @@ class Floats {
 
     void place_token(const float* x, size_t token) const {
         const size_t place = token % extent_.together;
-        kernels_.place_pairs(x, inputs_, 0, extent_.groups(),
-                             tile(token - place) + place * kernels_.pair_bytes, extent_.together);
+        kernels_.place_pairs(x, inputs_, extent_.groups(), place, tile(token - place));
     }
 
     void multiply_few(const Place& place, float* block, size_t width) const {
@@ -166,7 +167,7 @@ class Floats {
     void multiply_many(const uint8_t* const* panels, size_t count, size_t token, size_t tokens,
                        float* block, size_t width) const {
         for (size_t i = 0, step; i < count; i += step) {
-            step = std::min(count - i, kernels_.tile_panels);
+            step = std::min(count - i, kernels_.many_panels);
             kernels_.bf16_many(panels + i, step, extent_.blocks, tile(token), tokens,
                                block + i * panel_rows, width);
         }
@@ -219,7 +220,7 @@ class Multiplication {
     }
 
    private:
-    static constexpr size_t most_tokens = 8;
+    static constexpr size_t most_tokens = 32;
     static constexpr size_t results_room = most_tokens * most_panels * panel_rows;
     static constexpr size_t stretches = 8;            // of the weights, for each thread
     static constexpr size_t near_bytes = 256 * 1024;  // of weights: they share the cache of a core
@@ -231,7 +232,7 @@ class Multiplication {
     size_t normal_room() const { return rounded_up(product_.matrices.inputs, line_bytes); }
 
     // Panels that are multiplied together: with a gate those of the same rows of both matrices.
-    size_t unit_panels() const { return gated_ ? 2 : extent_.is_few ? 1 : kernels_.tile_panels; }
+    size_t unit_panels() const { return gated_ ? 2 : extent_.is_few ? 1 : kernels_.many_panels; }
     size_t units() const { return rounded_up(panels_, unit_panels()) / unit_panels(); }
 
     size_t places(size_t unit, Place* found) const {
@@ -328,6 +329,7 @@ class Multiplication {
             for (size_t i = 0; i < count; ++i) panels[i] = numbers_.ready(found[i], thread, i);
             for (size_t token = 0; token < product_.tokens; token += extent_.together) {
                 const size_t tokens = std::min(extent_.together, product_.tokens - token);
+                ask_for_room(found, count, token, tokens);
                 numbers_.multiply_many(panels, count, token, tokens, block, count * panel_rows);
                 write(block, found, count, token, tokens);
             }
@@ -340,6 +342,18 @@ class Multiplication {
         const size_t near = near_bytes / (unit_panels() * numbers_.panel_room());
         const size_t fair = units() / (stretches * extent_.threads);
         return std::max<size_t>(1, std::min({near, fair, most_panels / unit_panels()}));
+    }
+
+    // The lines that results will be written to come near while they are computed.
+    void ask_for_room(const Place* places, size_t count, size_t token, size_t tokens) const {
+#if defined(__GNUC__)
+        for (size_t i = 0; i < tokens; ++i) {
+            const float* const row = product_.out + (token + i) * columns_;
+            for (size_t j = 0; j < count; j += gated_ ? 2 : 1) {
+                __builtin_prefetch(row + places[j].column, 1, 2);
+            }
+        }
+#endif
     }
 
     void write(const float* block, const Place* places, size_t count, size_t token,

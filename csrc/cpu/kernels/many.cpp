@@ -14,11 +14,11 @@ void bytes(const Panel* weights, size_t quads, const int32_t* x, const int32_t* 
     for (size_t token = 0; token < tokens; ++token) {
         int32_t offset = 0;
         for (size_t group = 0; group < quads * quad / group_inputs; ++group) {
-            offset += whole(offsets[group * tile_tokens + token]);
+            offset += whole(offsets[group * many_tokens + token]);
         }
         for (WideSums& one : sums[token]) one = start_wide(offset * (int8_zero / int4_zero));
     }
-    for (size_t at = 0; at < quads; ++at, x += tile_tokens) {
+    for (size_t at = 0; at < quads; ++at, x += many_tokens) {
         Quads codes[panels];
         for (size_t panel = 0; panel < panels; ++panel) {
             codes[panel] = load_quads(weights[panel].codes + at * line_bytes);
@@ -39,12 +39,12 @@ void nibbles(const Panel* weights, size_t quads, const int32_t* x, const int32_t
     for (auto& token : totals) {
         for (WideSums& one : token) one = start_wide(0);
     }
-    for (size_t group = 0; group < quads / step; ++group, offsets += tile_tokens) {
+    for (size_t group = 0; group < quads / step; ++group, offsets += many_tokens) {
         Sums sums[tokens][panels];
         for (size_t token = 0; token < tokens; ++token) {
             for (Sums& one : sums[token]) one = start(offsets[token]);
         }
-        for (size_t i = 0; i < step; ++i, x += tile_tokens) {
+        for (size_t i = 0; i < step; ++i, x += many_tokens) {
             Quads codes[panels];
             for (size_t panel = 0; panel < panels; ++panel) {
                 codes[panel] = load_quads(weights[panel].codes + (group * step + i) * line_bytes);

@@ -13,7 +13,7 @@ namespace {
 template <size_t tokens, size_t panels>
 void tile(const uint8_t* const* weights, size_t blocks, const Pair* x, float* block, size_t width) {
     Rows sums[tokens][panels] = {};
-    for (size_t at = 0; at < blocks * block_inputs / pair; ++at, x += tile_tokens) {
+    for (size_t at = 0; at < blocks * block_inputs / pair; ++at, x += many_tokens) {
         const uint8_t* lines[panels];
         for (size_t i = 0; i < panels; ++i) lines[i] = weights[i] + at * line_bytes;
         add_line(sums, lines, x);
@@ -53,7 +53,7 @@ template <>
 inline void multiply(const uint8_t* const* weights, size_t panels, size_t blocks,
                      const FloatPair* x, size_t tokens, float* block, size_t width) {
     for (size_t i = 0; i < panels; ++i) {
-        bf16_few(weights[i], blocks, x, tile_tokens, tokens, block + i * panel_rows, width);
+        bf16_few(weights[i], blocks, x, many_tokens, tokens, block + i * panel_rows, width);
     }
 }
 

@@ -58,13 +58,15 @@ void round_token(const float* x, size_t inputs, size_t groups, int most, size_t 
                  const Rounded& out) {
     const float reach = largest(x, inputs);
     const float inverse = reach > 0 ? static_cast<float>(most) / reach : 0;
-    const size_t first = token / tile_tokens * groups;  // of the groups of its tile
-    const size_t place = token % tile_tokens;
+    constexpr size_t group_quads = group_inputs / quad, apart = many_run == 1 ? many_tokens : 1;
+    static_assert(many_run == 1 || many_run % group_quads == 0, "a group lies together, or apart");
+    const size_t first = token / many_tokens * groups;  // of the groups of its tile
+    const size_t place = token % many_tokens;
+    int32_t* const quads = out.quads + first * group_quads * many_tokens;
     for (size_t group = 0; group < groups; ++group, x += group_inputs) {
-        const size_t at = first + group;
-        out.offsets[at * tile_tokens + place] =
+        out.offsets[(first + group) * many_tokens + place] =
             round_group(x, present(inputs, group), inverse,
-                        out.quads + at * group_inputs / quad * tile_tokens + place, tile_tokens);
+                        quads + place_of(group * group_quads, place), apart);
     }
     out.scales[token] = reach / static_cast<float>(most);
 }

@@ -40,6 +40,19 @@ void store_first(T* to, Vec v, size_t count) {
     memcpy(to, padded, count * sizeof(T));
 }
 
+// How many tokens lie for the products of vectors: a quad (or pair) of each token of a tile, then
+// the next of each.
+#ifndef QWEN3_VL_TILES
+constexpr size_t many_tokens = tile_tokens, many_panels = tile_panels;
+constexpr size_t many_run = 1;  // quads, or pairs, of a token that lie together
+#endif
+
+// Where a quad or pair of a token lies in its tile of many tokens.
+inline size_t place_of(size_t number, size_t token) {
+    const size_t within = number % many_run;
+    return (number - within) * many_tokens + token * many_run + within;
+}
+
 // The value that would be read back if `v` were stored as T.
 template <typename T>
 Vec round_to(Vec v);

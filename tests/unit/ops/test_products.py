@@ -41,7 +41,7 @@ def most(x: Tensor, one: Packed, count: int) -> Tensor:
     weight = unpack(one.data, one.outputs, one.inputs, one.bits).abs().double()
     if one.bits == 16:
         magnitude = x.abs().double() @ weight.T
-        is_rounded = count > 8 and os.environ[native.FORCED_BY] == "avx512bf16"
+        is_rounded = count > 8 and os.environ[native.FORCED_BY] in ("amx", "avx512bf16")
         rounding = magnitude * torch.finfo(torch.bfloat16).eps / 2 if is_rounded else 0
         return tolerance(magnitude, one.inputs, torch.float32) + rounding
     codes = 63 if one.bits == 8 else 127  # the fewest that a variant uses
@@ -74,6 +74,20 @@ def test_a_token_gives_the_same_bits_among_any_few(bits: Bits) -> None:
     alone = torch.cat([product(x[i : i + 1]) for i in range(8)])
     for count in range(2, 9):
         assert torch.equal(product(x[:count]), alone[:count])
+
+
+@pytest.mark.skipif("amx" not in VARIANTS, reason="this machine has no tiles")
+@pytest.mark.parametrize("count", [9, 16, 17, 33, 70])
+def test_tiles_give_the_bits_of_vectors(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where panels are an odd number, and more inputs than stay near at once."""
+    product = Product(matrix(17 * 16 - 3, 1300, 4, 1), matrix(40, 1300, 8, 2))
+    given: list[Tensor] = []
+    for name in ("amx", "avx512vnni"):
+        monkeypatch.setenv(native.FORCED_BY, name)
+        native.variant.cache_clear()
+        given.append(product(tokens(count, 1300)))
+    native.variant.cache_clear()
+    assert torch.equal(*given)
 
 
 @pytest.mark.parametrize("bits", [(4, 8), (16, 16)])
