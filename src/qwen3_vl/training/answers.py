@@ -71,14 +71,14 @@ class Answers:
 
     def __init__(self, model: Qwen3VLForConditionalGeneration, examples: Examples[Example]) -> None:
         self.module = model
-        self.examples = examples
+        self._examples = examples
 
     def __len__(self) -> int:
-        return len(self.examples)
+        return len(self._examples)
 
     def batches(self, budget: Budget, start: int = 0, workers: int = 0) -> Iterator[AnswerBatch]:
         """All examples from `start` on."""
-        return in_batches(self.examples, AnswerBatch.of, budget, start, workers)
+        return in_batches(self._examples, AnswerBatch.of, budget, start, workers)
 
     def loss(self, batch: AnswerBatch) -> Tensor:
         """The mean surprise at the tokens that count, by their weights."""

@@ -21,7 +21,6 @@ from qwen3_vl.training.answers import Answers
 from qwen3_vl.training.drills import DRILLS, make_drill
 from qwen3_vl.training.examples import Example
 from qwen3_vl.training.sight import Sight, Views
-from qwen3_vl.training.together import Together
 from qwen3_vl.training.trainer import Trainer, TrainingSettings
 from qwen3_vl.validation.quality.item import Item
 from qwen3_vl.validation.quality.suite import TASKS, make_item
@@ -315,26 +314,23 @@ class Playground:
         """
         settings = self._size.settings
         tower = self.model.model.visual
-        examples = PlaygroundExamples(
-            self._processor, self._examples, self._seed, lessons=self._lessons
-        )
-        course = Answers(self.model, examples)
         if self._views:
             views = Views(self._processor.image_processor, self._views, self._seed)
-            sight = Sight(tower, views, self._seed)
             folder = self._folder / "sight"
-            seeing = Trainer(sight, folder, settings)
+            seeing = Trainer(Sight(tower, views, self._seed), folder, settings)
             if seeing.progress.next_index < seeing.progress.of:
                 yield Lesson("to see", folder, seeing)
             seeing.settle()
-            course = Together(course, sight)
-        elif not self._lessons:  # eyes that have learned stay as they are
+        if self._views or not self._lessons:  # eyes that have learned stay as they are
             for part in (tower.patch_embed, tower.pos_embed, tower.blocks):
                 part.requires_grad_(requires_grad=False)
         if not self._lessons:
             settings = replace(settings, learning_rate=settings.learning_rate * _GENTLY)
+        examples = PlaygroundExamples(
+            self._processor, self._examples, self._seed, lessons=self._lessons
+        )
         folder = self._folder / "run"
-        answering = Trainer(course, folder, settings)
+        answering = Trainer(Answers(self.model, examples), folder, settings)
         yield Lesson("to answer", folder, answering, self._until)
         answering.settle()
 

@@ -188,15 +188,14 @@ class Sight:
         self.module = nn.ModuleDict(
             {"visual": tower, "reader": reader.to(tower.pos_embed.weight.device)}
         )
-        self.reader, self.views = reader, views
-        self._tower = tower
+        self._tower, self._reader, self._views = tower, reader, views
 
     def __len__(self) -> int:
-        return len(self.views)
+        return len(self._views)
 
     def batches(self, budget: Budget, start: int, workers: int) -> Iterator[SightBatch]:
         """All views from `start` on."""
-        return in_batches(self.views, SightBatch.of, budget, start, workers)
+        return in_batches(self._views, SightBatch.of, budget, start, workers)
 
     def loss(self, batch: SightBatch) -> Tensor:
         """How much of what is there is not told."""
@@ -207,7 +206,7 @@ class Sight:
         return lost
 
     def _lost(self, tokens: Tensor, told: Tensor) -> Tensor:
-        said = self.reader(tokens).view(len(told), -1).split([one.classes for one in ASKED], -1)
+        said = self._reader(tokens).view(len(told), -1).split([one.classes for one in ASKED], -1)
         lost = tokens.new_zeros(())
         for asked, one, right in zip(ASKED, said, told.unbind(-1), strict=True):
             lost = lost + asked.weight * _error(asked, one, right)
