@@ -46,7 +46,7 @@ _WEIGHTS_AFTER: Mapping[str, float] = {
     "chain": 1.0,
     "colour_shape": 1.0,
     "copy": 0.6,
-    "count": 14.0,
+    "count": 18.0,
     "grammar": 0.4,
     "grounding": 8.0,
     "json_edit": 1.5,
@@ -190,7 +190,7 @@ SIZES: Mapping[str, Size] = {
         _vision(128, 384, 6, 4, (1, 3, 4), 192),
         40_000,
         250_000,
-        TrainingSettings("muon", learning_rate=4e-3, tokens=2048, patches=4096),
+        TrainingSettings("muon", learning_rate=4e-3, tokens=3072, patches=9216),
     ),
     "small": Size(
         _text(512, 1536, 12, 8, 4, 64),
