@@ -71,9 +71,10 @@ void attend(const Kernels& kernels, Pool& pool, const Pass& pass, bool causal, c
         const size_t room = kernels.tile_tokens * (many ? attend_tiles : 1);
         const size_t together = std::max<size_t>(1, room / group);
         rows = std::max(rows, room);
-        for (size_t token = 0; token < one.count; token += together) {
-            const size_t tokens = std::min(together, one.count - token);
-            for (size_t head = 0; head < shape.heads; ++head) {
+        // Head by head: the keys and values of one stay near while all queries meet them.
+        for (size_t head = 0; head < shape.heads; ++head) {
+            for (size_t token = 0; token < one.count; token += together) {
+                const size_t tokens = std::min(together, one.count - token);
                 tiles.push_back(
                     {many ? kernels.attend_many : kernels.attend, &one, token, tokens, head});
             }
@@ -83,7 +84,7 @@ void attend(const Kernels& kernels, Pool& pool, const Pass& pass, bool causal, c
     pool.run([&](int) {
         std::vector<float> queries(rows * dim), results(rows * dim), sums(rows);
         std::vector<size_t> seen(rows);
-        // From the end: what sees most comes first, so that no thread is left with it.
+        // From the end: what sees most of a head comes first, so that no thread is left with it.
         for (size_t at; (at = next.fetch_add(1, std::memory_order_relaxed)) < tiles.size();) {
             const Tile& tile = tiles[tiles.size() - 1 - at];
             const Stretch& stretch = *tile.stretch;

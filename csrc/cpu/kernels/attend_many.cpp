@@ -3,8 +3,7 @@
 // 16 bits.
 //
 // All queries meet the keys of some pages, then their values: so these stay in the nearest cache.
-#include "../kernels.h"
-#include "scores.h"
+#include "many_queries.h"
 
 namespace qwen3_vl::QWEN3_VL_VARIANT {
 namespace {
@@ -50,27 +49,14 @@ struct Values {
 };
 
 // As many queries as the registers hold, and where they are on their way through the pages.
-struct Tile {
+struct Tile : Way<tile_tokens> {
     int32_t quads[most_dim / quad * tile_tokens], offsets[tile_tokens];
     float scales[tile_tokens];
-    Softmax softmax[tile_tokens];
-    size_t seen[tile_tokens], longest;
     int16_t codes[tile_tokens][some_tokens];  // weights of the tokens that they meet now
     float shrinks[tile_tokens];
 
-    void begin(const float* q, size_t rows, size_t dim, const size_t* sees) {
+    void take(const float* q, size_t, size_t dim) {
         round_queries<tile_tokens>(q, dim, {quads, offsets, scales});
-        longest = 0;
-        for (size_t row = 0; row < tile_tokens; ++row) {
-            seen[row] = row < rows ? sees[row] : 0;
-            longest = seen[row] > longest ? seen[row] : longest;
-        }
-    }
-
-    // How many of the tokens from `first` on some query sees.
-    size_t sees(size_t first) const {
-        const size_t rest = longest > first ? longest - first : 0;
-        return rest < some_tokens ? rest : some_tokens;
     }
 
     void weigh(const uint8_t* const* pages, size_t first, size_t dim, const Values& values) {
@@ -134,22 +120,8 @@ void attend_many(const Attention& all, size_t head, const float* q, size_t rows,
                  float* out, float* log_sums) {
     const size_t dim = all.shape.dim;
     Values values;
-    Tile tiles[attend_tiles];
-    const size_t count = (rows + tile_tokens - 1) / tile_tokens;
-    size_t longest = 0;
-    for (size_t i = 0; i < count; ++i) {
-        const size_t first = i * tile_tokens;
-        tiles[i].begin(q + first * dim, rows - first, dim, seen + first);
-        longest = tiles[i].longest > longest ? tiles[i].longest : longest;
-    }
-    memset(out, 0, count * tile_tokens * dim * sizeof(float));
-    for (size_t first = 0; first < longest; first += some_tokens) {
-        const size_t tokens = longest - first < some_tokens ? longest - first : some_tokens;
-        const uint8_t* pages[some_pages];
-        for (size_t page = 0; page * page_tokens < tokens; ++page) {
-            const auto number = static_cast<size_t>(all.table[first / page_tokens + page]);
-            pages[page] = all.pages + number * all.page_stride + head * all.shape.head_bytes();
-        }
+    const auto meet = [&](Tile* tiles, size_t count, const uint8_t* const* pages, size_t first,
+                          size_t tokens) {
         values.lay_out(pages, tokens, all.shape);
         for (size_t i = 0; i < count; ++i) {
             if (tiles[i].sees(first)) tiles[i].weigh(pages, first, dim, values);
@@ -160,13 +132,8 @@ void attend_many(const Attention& all, size_t head, const float* q, size_t rows,
                 if (sees) tiles[i].add(values, sees, at, dim, out + i * tile_tokens * dim);
             }
         }
-    }
-    for (size_t row = 0; row < rows; ++row, out += dim) {
-        const Softmax& softmax = tiles[row / tile_tokens].softmax[row % tile_tokens];
-        const Vec share = broadcast(1 / softmax.total);
-        for (size_t at = 0; at < dim; at += Vec::lanes) store(out + at, load(out + at) * share);
-        if (log_sums) log_sums[row] = softmax.log_sum();
-    }
+    };
+    go_through<Tile>(all, head, q, rows, seen, out, log_sums, meet);
 }
 
 }  // namespace qwen3_vl::QWEN3_VL_VARIANT

@@ -6,24 +6,28 @@
 namespace qwen3_vl::QWEN3_VL_VARIANT {
 namespace {
 
-// Queries rounded as activations are, with what the zero of the keys' codes takes from each. Where
-// all is zero any scale is right, but none may be zero: scores are multiplied with it.
+// A query rounded as activations are, and what the zero of the keys' codes takes from it. Where all
+// is zero any scale is right, but none may be zero: scores are multiplied with it.
+inline void round_query(const float* q, size_t dim, int8_t* codes, int32_t& offset, float& scale) {
+    Vec most = broadcast(0);
+    for (size_t i = 0; i < dim; i += Vec::lanes) most = maximum(most, absolute(load(q + i)));
+    const float reach = largest_of(most);
+    scale = reach > 0 ? reach / largest_against_bytes : 1;
+    const Vec inverse = broadcast(1 / scale);
+    for (size_t i = 0; i < dim; i += Vec::lanes) store(codes + i, load(q + i) * inverse);
+    int32_t total = 0;
+    for (size_t i = 0; i < dim; ++i) total += codes[i];
+    offset = -int8_zero * total;
+}
+
+// Queries whose quads are interleaved.
 template <size_t rows>
 void round_queries(const float* q, size_t dim, const Rounded& out) {
     for (size_t row = 0; row < rows; ++row, q += dim) {
-        Vec most = broadcast(0);
-        for (size_t i = 0; i < dim; i += Vec::lanes) most = maximum(most, absolute(load(q + i)));
-        const float reach = largest_of(most);
-        const float scale = reach > 0 ? reach / largest_against_bytes : 1;
-        const Vec inverse = broadcast(1 / scale);
         int8_t codes[most_dim];
-        for (size_t i = 0; i < dim; i += Vec::lanes) store(codes + i, load(q + i) * inverse);
-        int32_t total = 0;
-        for (size_t i = 0; i < dim; ++i) total += codes[i];
+        round_query(q, dim, codes, out.offsets[row], out.scales[row]);
         for (size_t i = 0; i < dim; i += quad)
             memcpy(out.quads + i / quad * rows + row, codes + i, quad);
-        out.offsets[row] = -int8_zero * total;
-        out.scales[row] = scale;
     }
 }
 

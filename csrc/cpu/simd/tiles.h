@@ -34,5 +34,13 @@ inline void begin_tiles() {
 
 inline void end_tiles() { _tile_release(); }
 
+// To be called between the writing of what tiles will load and that: GCC does not know that they
+// read memory.
+inline void settle() {
+#if defined(__GNUC__)
+    __asm__ volatile("" ::: "memory");
+#endif
+}
+
 }  // namespace
 }  // namespace qwen3_vl::QWEN3_VL_VARIANT

@@ -13,7 +13,8 @@ from qwen3_vl.ops import native
 from qwen3_vl.ops.pages import TOKENS, PagedPass, PageFormat, Stretch, Turning
 
 HEADS, KEY_HEADS = 4, 2
-FORMATS = [PageFormat(KEY_HEADS, dim, bits) for dim in (64, 128) for bits in (8, 16)]
+FORMATS = [PageFormat(KEY_HEADS, dim, bits) for dim in (64, 96, 128) for bits in (8, 16)]
+FORMATS.append(PageFormat(KEY_HEADS, 32, 8))
 
 
 def name(layout: PageFormat) -> str:
