@@ -20,6 +20,9 @@ from qwen3_vl.config.reading import refuse_unknown
 from qwen3_vl.config.recipe import parse
 from qwen3_vl.errors import ConfigError
 
+Kernels = Literal["amx", "avx512bf16", "avx512vnni", "avx512", "avxvnni", "avx2", "neon", "scalar"]
+"""Variants of the compiled kernels, fastest first."""
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(
@@ -41,7 +44,7 @@ class CPUConfig(_Section):
 
     threads: int | None = Field(default=None, ge=1)
     """Threads that compute; null: one for each fast core, at most what control groups grant."""
-    kernels: Literal["avx512", "avx2", "neon", "scalar"] | None = None
+    kernels: Kernels | None = None
     """Variant of the compiled kernels, as `QWEN3_VL_CPU` forces it; null: the fastest."""
 
 

@@ -10,15 +10,23 @@ from qwen3_vl.config.footprint import Footprint
 from qwen3_vl.config.generation import GenerationConfig
 from qwen3_vl.config.machine import MachineSpecs
 from qwen3_vl.config.model import Qwen3VLConfig
-from qwen3_vl.config.runtime import UnifiedConfig
+from qwen3_vl.config.runtime import Kernels, UnifiedConfig
 from qwen3_vl.errors import ConfigError
 
-_KERNELS_NEED: Mapping[str, frozenset[str]] = {
-    "avx512": frozenset({"avx512f", "avx512bw", "avx512dq", "avx512vl"}),
-    "avx2": frozenset({"avx2", "fma", "f16c"}),
+_AVX2 = frozenset({"avx2", "fma", "f16c"})
+_AVX512 = _AVX2 | {"avx512f", "avx512bw", "avx512dq", "avx512vl"}
+_AVX512_BF16 = _AVX512 | {"avx512_vnni", "avx512_bf16"}
+KERNELS_NEED: Mapping[Kernels, frozenset[str]] = {
+    "amx": _AVX512_BF16 | {"amx_tile", "amx_int8", "amx_bf16"},
+    "avx512bf16": _AVX512_BF16,
+    "avx512vnni": _AVX512 | {"avx512_vnni"},
+    "avx512": _AVX512,
+    "avxvnni": _AVX2 | {"avx_vnni"},
+    "avx2": _AVX2,
     "neon": frozenset({"neon"}),
     "scalar": frozenset(),
 }
+"""Instructions that each variant of the kernels is made of."""
 
 _UNLIMITED = sys.maxsize
 
@@ -105,7 +113,7 @@ def _on_the_processor(config: UnifiedConfig, machine: MachineSpecs) -> Iterator[
             f"{threads} threads on {machine.cpu_cores} cores would wait for each other",
             f"set at most {machine.cpu_cores}, or null for one a core",
         )
-    missing = _KERNELS_NEED[kernels] - set(machine.isa) if kernels and machine.isa else set()
+    missing = KERNELS_NEED[kernels] - set(machine.isa) if kernels and machine.isa else set()
     if missing:
         yield Problem(
             "cpu.kernels",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -11,9 +11,11 @@ from qwen3_vl.config.footprint import Footprint
 from qwen3_vl.config.machine import GIGABYTE, MachineSpecs
 from qwen3_vl.config.model import Qwen3VLConfig
 from qwen3_vl.config.origins import build, settings_from
-from qwen3_vl.config.runtime import UnifiedConfig
-from qwen3_vl.config.validation import check, problems
+from qwen3_vl.config.runtime import Kernels, UnifiedConfig
+from qwen3_vl.config.validation import KERNELS_NEED, check, problems
 from qwen3_vl.errors import ConfigError
+from qwen3_vl.hardware.cpu import read_cpu
+from qwen3_vl.ops import native
 
 MODEL = Qwen3VLConfig.preset("2b-instruct")
 LAPTOP = MachineSpecs(4, 8 * GIGABYTE, isa=("avx2", "f16c", "fma"))
@@ -47,6 +49,14 @@ def test_a_contradiction_is_found_with_a_remedy(
     (problem,) = problems(config(**settings), machine)
     assert str(problem).startswith(told)
     assert problem.remedy
+
+
+def test_every_variant_of_the_kernels_can_be_set() -> None:
+    assert set(KERNELS_NEED) == set(get_args(Kernels))
+    assert {one.name for one in native.available_variants()} <= set(KERNELS_NEED)
+    cpu = read_cpu()
+    for one in native.available_variants():
+        assert KERNELS_NEED[one.name] <= set(cpu.instructions), one.name
 
 
 def test_kernels_are_not_judged_when_the_instructions_are_unknown() -> None:
