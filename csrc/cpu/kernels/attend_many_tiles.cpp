@@ -9,21 +9,24 @@ constexpr size_t at_once = 4;                           // tiles of sums: the ti
 constexpr size_t pair_lines = 2;                        // tokens of a line of a tile of values
 constexpr size_t values_tile = tile_side * pair_lines;  // tokens of such a tile
 
-// Into two bfloat16 numbers, of which the lower is what the upper leaves.
-inline void split(Vec numbers, BFloat16* upper, BFloat16* lower) {
-    const auto keep = [](Vec wide, BFloat16* to) {
+// Makes 32 numbers the sums of two bfloat16 numbers each: 32 of the one kind, then what they leave.
+inline void split(Vec first, Vec second, BFloat16* to) {
+    const auto keep = [](Vec wide, BFloat16* at) {
         const __m256bh narrow = _mm512_cvtneps_pbh(wide.value);
-        _mm256_store_si256(reinterpret_cast<__m256i*>(to),
+        _mm256_store_si256(reinterpret_cast<__m256i*>(at),
                            reinterpret_cast<const __m256i&>(narrow));
     };
-    keep(numbers, upper);
-    keep(numbers - load(upper), lower);
+    keep(first, to);
+    keep(second, to + Vec::lanes);
+    keep(first - load(to), to + 2 * Vec::lanes);
+    keep(second - load(to + Vec::lanes), to + 3 * Vec::lanes);
 }
 
 // Values of some tokens in pairs of tokens: 16 columns of all of them, then the next.
 struct Values {
     alignas(line_bytes) BFloat16 pairs[some_tokens * most_dim];
-    float scales[some_tokens];  // 0 for tokens that are not there
+    // Of keys and values; 0 for tokens that are not there.
+    alignas(line_bytes) float key_scales[some_tokens], scales[some_tokens];
 
     const BFloat16* columns(size_t at, size_t token) const {
         return pairs + some_tokens * at + token * panel_rows;
@@ -32,11 +35,12 @@ struct Values {
     void lay_out(const uint8_t* const* pages, size_t tokens, const PageShape& shape) {
         const size_t dim = shape.dim;
         for (size_t token = 0; token < some_tokens; ++token) {
-            scales[token] = 0;
+            key_scales[token] = scales[token] = 0;
             if (token >= tokens) continue;
-            const uint8_t* half = pages[token / page_tokens] + shape.half_bytes();
-            scales[token] =
-                reinterpret_cast<const float*>(half + page_tokens * dim)[token % page_tokens];
+            const uint8_t* keys = pages[token / page_tokens] + page_tokens * dim;
+            const size_t place = token % page_tokens;
+            key_scales[token] = reinterpret_cast<const float*>(keys)[place];
+            scales[token] = reinterpret_cast<const float*>(keys + shape.half_bytes())[place];
         }
         // To the end of the last page: what lies there is multiplied too, with nothing.
         const size_t whole = (tokens + page_tokens - 1) / page_tokens * page_tokens;
@@ -54,10 +58,14 @@ struct Values {
     }
 };
 
-// What the queries of a tile give to the tokens that they meet now, and by how much all that they
-// met before shrinks.
-struct Weights {
-    alignas(line_bytes) BFloat16 of[tile_side][2][some_tokens];
+// What the queries of a tile and some tokens have to do with each other, in one place to stay near:
+// sums of products, then scores, then weights. By then all that the queries met before shrinks.
+struct Meeting {
+    union {
+        alignas(line_bytes) int32_t sums[tile_side][some_tokens];
+        float scores[tile_side][some_tokens];
+        BFloat16 weights[tile_side][some_tokens / values_tile][2][values_tile];
+    };
     float shrinks[tile_side];
 };
 
@@ -95,38 +103,58 @@ struct Tile : Way<tile_side> {
     }
 
     void weigh(const uint8_t* const* pages, size_t first, size_t dim, const Values& values,
-               Weights& weights) {
-        alignas(line_bytes) int32_t sums[tile_side][some_tokens];
-        alignas(line_bytes) Scores scores;
-        const size_t tokens = sees(first);
-        const size_t whole = (tokens + page_tokens - 1) / page_tokens * page_tokens;
-        for (size_t place = 0; place < whole; place += page_tokens) {
-            score(pages[place / page_tokens], dim, sums[0] + place);
+               Meeting& now) {
+        for (size_t place = 0; place < sees(first); place += page_tokens) {
+            score(pages[place / page_tokens], dim, now.sums[0] + place);
         }
-        for (size_t row = 0; row < tile_side; ++row) {
+        // One after the other for all rows: what a row waits for, others fill.
+        float highest[side];
+        for (size_t row = 0; row < side; ++row) {
             const size_t rest = seen[row] > first ? seen[row] - first : 0;
-            if (rest > 0) {
-                const __m512i zero = _mm512_set1_epi32(offsets[row]);
-                for (size_t at = 0; at < whole; at += Vec::lanes) {
-                    const uint8_t* page = pages[at / page_tokens];
-                    const auto* key_scales =
-                        reinterpret_cast<const float*>(page + page_tokens * dim);
-                    const __m512i sum = _mm512_load_si512(sums[row] + at);
-                    const Vec products = {_mm512_cvtepi32_ps(_mm512_add_epi32(sum, zero))};
-                    store(scores + at, products * load(key_scales + at % page_tokens));
-                }
-            }
-            const auto keep = [&values, to = weights.of[row]](size_t at, Vec some) {
-                split(some * load(values.scales + at), to[0] + at, to[1] + at);
-            };
-            weights.shrinks[row] = softmax[row].weigh(scores, rest < tokens ? rest : tokens, whole,
-                                                      Softmax::bits * scales[row], keep);
+            highest[row] = finish_scores(row, rest, values, now);
         }
+        for (size_t row = 0; row < side; ++row) now.shrinks[row] = softmax[row].rise(highest[row]);
+        for (size_t row = 0; row < side; ++row) weigh_row(row, values, now);
+    }
+
+    // `unseen` of those that the row does not see.
+    float finish_scores(size_t row, size_t rest, const Values& values, Meeting& now) const {
+        const Vec hidden = broadcast(unseen), scale = broadcast(Softmax::bits * scales[row]);
+        const __m512i zero = _mm512_set1_epi32(offsets[row]);
+        Vec most = hidden;
+        for (size_t at = 0; at < some_tokens; at += Vec::lanes) {
+            const __m512i sum = _mm512_add_epi32(_mm512_load_si512(now.sums[row] + at), zero);
+            Vec scores = {_mm512_cvtepi32_ps(sum)};
+            scores = scores * (load(values.key_scales + at) * scale);
+            if (rest < some_tokens) {
+                const size_t here = rest > at ? rest - at : 0;
+                const auto seen =
+                    static_cast<__mmask16>(here < Vec::lanes ? (1u << here) - 1 : ~0u);
+                scores = {_mm512_mask_mov_ps(hidden.value, seen, scores.value)};
+            }
+            store(now.scores[row] + at, scores);
+            most = maximum(most, scores);
+        }
+        return largest_of(most);
+    }
+
+    void weigh_row(size_t row, const Values& values, Meeting& now) {
+        const Vec largest = broadcast(softmax[row].largest);
+        Vec total = broadcast(0);
+        for (size_t at = 0; at < some_tokens; at += values_tile) {
+            const size_t next = at + Vec::lanes;
+            const Vec first = exponential2(load(now.scores[row] + at) - largest);
+            const Vec second = exponential2(load(now.scores[row] + next) - largest);
+            total = total + first + second;
+            split(first * load(values.scales + at), second * load(values.scales + next),
+                  now.weights[row][at / values_tile][0]);
+        }
+        softmax[row].total += sum(total);
     }
 };
 
 // Adds what the values of some columns are worth.
-void add(const Weights& weights, const Values& values, size_t tokens, size_t at, size_t dim,
+void add(const Meeting& now, const Values& values, size_t tokens, size_t at, size_t dim,
          float* out) {
     alignas(line_bytes) float sums[at_once][tile_side][panel_rows];
     settle();
@@ -136,9 +164,10 @@ void add(const Weights& weights, const Values& values, size_t tokens, size_t at,
     _tile_zero(3);
     const size_t panels = (dim - at) / panel_rows;  // an even number
     for (size_t token = 0; token < tokens; token += values_tile) {
-        constexpr size_t stride = sizeof weights.of[0];
-        _tile_loadd(4, weights.of[0][0] + token, stride);
-        _tile_loadd(5, weights.of[0][1] + token, stride);
+        constexpr size_t stride = sizeof now.weights[0];
+        const auto& some = now.weights[0][token / values_tile];
+        _tile_loadd(4, some[0], stride);
+        _tile_loadd(5, some[1], stride);
         _tile_loadd(6, values.columns(at, token), line_bytes);
         _tile_loadd(7, values.columns(at + panel_rows, token), line_bytes);
         _tile_dpbf16ps(0, 4, 6);
@@ -159,7 +188,7 @@ void add(const Weights& weights, const Values& values, size_t tokens, size_t at,
     _tile_stored(2, sums[2], line_bytes);
     _tile_stored(3, sums[3], line_bytes);
     for (size_t row = 0; row < tile_side; ++row) {
-        const Vec shrink = broadcast(weights.shrinks[row]);
+        const Vec shrink = broadcast(now.shrinks[row]);
         for (size_t panel = 0; panel < at_once && panel < panels; ++panel) {
             float* const to = out + row * dim + at + panel * panel_rows;
             store(to, multiply_add(load(to), shrink, load(sums[panel][row])));
@@ -174,16 +203,16 @@ void attend_many(const Attention& all, size_t head, const float* q, size_t rows,
                  float* out, float* log_sums) {
     const size_t dim = all.shape.dim;
     Values values;
-    Weights weights;
+    Meeting now;
     const auto meet = [&](Tile* tiles, size_t count, const uint8_t* const* pages, size_t first,
                           size_t tokens) {
         values.lay_out(pages, tokens, all.shape);
         for (size_t i = 0; i < count; ++i) {
             const size_t sees = tiles[i].sees(first);
             if (!sees) continue;
-            tiles[i].weigh(pages, first, dim, values, weights);
+            tiles[i].weigh(pages, first, dim, values, now);
             for (size_t at = 0; at < dim; at += at_once * panel_rows) {
-                add(weights, values, sees, at, dim, out + i * tile_side * dim);
+                add(now, values, sees, at, dim, out + i * tile_side * dim);
             }
         }
     };

@@ -35,8 +35,7 @@ struct Softmax {
         for (size_t token = seen; token < count; ++token) scores[token] = unseen / factor;
         Vec most = broadcast(unseen / factor);
         for (size_t at = 0; at < count; at += Vec::lanes) most = maximum(most, load(scores + at));
-        const float before = largest, here = largest_of(most) * factor;
-        if (here > largest) largest = here;
+        const float shrink = rise(largest_of(most) * factor);
         Vec sums = broadcast(0);
         for (size_t at = 0; at < count; at += Vec::lanes) {
             const Vec weights = exponential2(
@@ -44,8 +43,16 @@ struct Softmax {
             sums = sums + weights;
             keep(at, weights);
         }
-        const float shrink = before == largest ? 1 : exp2f(before - largest);
-        total = total * shrink + sum(sums);
+        total += sum(sums);
+        return shrink;
+    }
+
+    // Looks at a score, perhaps the largest so far; gives by how much all before shrinks.
+    float rise(float score) {
+        if (score <= largest) return 1;
+        const float shrink = exp2f(largest - score);
+        largest = score;
+        total *= shrink;
         return shrink;
     }
 
