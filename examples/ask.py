@@ -20,8 +20,8 @@ messages = [
             {"type": "text", "text": "how many blue rings are there?"},
         ],
     },
-    {"role": "assistant", "content": "6"},
-    {"role": "user", "content": "how many red rings are there?"},
+    {"role": "assistant", "content": "5"},
+    {"role": "user", "content": "how many blue circles are there?"},
 ]
 for piece in vlm.chat(messages):
     print(piece.text, end="")

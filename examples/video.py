@@ -6,7 +6,7 @@ from importlib.resources import files
 from qwen3_vl import Qwen3VLInference
 
 samples = files("qwen3_vl") / "assets" / "samples"
-frames = [str(samples / f"video_{number}.png") for number in range(1, 7)]
+frames = [str(samples / f"video_{number}.png") for number in range(1, 5)]
 vlm = Qwen3VLInference("embedded")
 
 
