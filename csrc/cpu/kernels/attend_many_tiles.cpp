@@ -86,7 +86,7 @@ struct Tile : Way<tile_side> {
     // Products with the keys of a page, 64 numbers of each at once: what lies behind the last meets
     // zeros of the queries.
     void score(const uint8_t* keys, size_t dim, int32_t* sums) const {
-        settle();
+        settle(codes);
         _tile_zero(0);
         _tile_zero(1);
         for (size_t at = 0; at < dim; at += line_bytes) {
@@ -157,7 +157,7 @@ struct Tile : Way<tile_side> {
 void add(const Meeting& now, const Values& values, size_t tokens, size_t at, size_t dim,
          float* out) {
     alignas(line_bytes) float sums[at_once][tile_side][panel_rows];
-    settle();
+    settle(now.weights);
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);

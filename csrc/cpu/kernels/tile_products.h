@@ -26,7 +26,7 @@ template <bool is_bf16, bool more_tokens, bool more_panels>
 void add_products(const uint8_t* first, const uint8_t* second, const uint8_t* x, size_t steps,
                   bool begins, void* sums) {
     constexpr size_t stride = 2 * line_bytes;
-    settle();
+    settle(sums);
     uint8_t* const upper = static_cast<uint8_t*>(sums);
     uint8_t* const lower = upper + tile_side * stride;
     if (begins) {

@@ -17,6 +17,14 @@ constexpr size_t tile_bytes = tile_side * line_bytes;
 constexpr size_t many_tokens = 2 * tile_side, many_panels = 8;
 constexpr size_t many_run = tile_side;  // quads, or pairs, of a token that lie together
 
+// To be called between the writing of what tiles will load and that: GCC does not know that they
+// read memory.
+inline void settle([[maybe_unused]] const void* written) {
+#if defined(__GNUC__)
+    __asm__ volatile("" : : "r"(written) : "memory");
+#endif
+}
+
 // This thread uses the tiles until it ends them: without that, to switch between threads costs
 // more.
 inline void begin_tiles() {
@@ -29,18 +37,11 @@ inline void begin_tiles() {
         shapes.row_bytes[tile] = line_bytes;
         shapes.rows[tile] = tile_side;
     }
+    settle(&shapes);
     _tile_loadconfig(&shapes);
 }
 
 inline void end_tiles() { _tile_release(); }
-
-// To be called between the writing of what tiles will load and that: GCC does not know that they
-// read memory.
-inline void settle() {
-#if defined(__GNUC__)
-    __asm__ volatile("" ::: "memory");
-#endif
-}
 
 }  // namespace
 }  // namespace qwen3_vl::QWEN3_VL_VARIANT
