@@ -315,7 +315,7 @@ class Playground:
         settings = self._size.settings
         tower = self.model.model.visual
         if self._views:
-            views = Views(self._processor.image_processor, self._views, self._seed)
+            views = Views(self._processor, self._views, self._seed)
             folder = self._folder / "sight"
             seeing = Trainer(Sight(tower, views, self._seed), folder, settings)
             if seeing.progress.next_index < seeing.progress.of:

@@ -19,10 +19,11 @@ from torch import Tensor, nn
 
 from qwen3_vl.models.positions import Grid, patch_coordinates
 from qwen3_vl.models.vision import VisionModel
-from qwen3_vl.processing.image import ImageProcessor
+from qwen3_vl.processing.processor import Qwen3VLProcessor
+from qwen3_vl.processing.video import VideoInput
 from qwen3_vl.training.batches import Budget, in_batches
 from qwen3_vl.training.views import SIGNS, View, make_view
-from qwen3_vl.validation.quality.drawing import COLOURS, SHAPES
+from qwen3_vl.validation.quality.drawing import COLOURS, SHAPES, Canvas, Thing
 from qwen3_vl.validation.quality.objects import box
 from qwen3_vl.validation.quality.places import nearest
 
@@ -56,7 +57,7 @@ ASKED = (
     *[Asked(1, 2.5)] * 4,  # the sides of its box
     *[Asked(11, 0.25)] * 4,  # their hundreds
     *[Asked(11, 0.5), Asked(10, 0.5)] * 2,  # how far down and across the patch is: two digits
-    Asked(1 + _MOST_ALIKE, 1.5),  # how many things are of its kind
+    Asked(1 + _MOST_ALIKE, 2.5),  # how many things are of its kind
     Asked(1 + _MOST_ALIKE, 0.5),  # and how many of its colour
     *[Asked(5, 0.5)] * 2,  # its row and its column, where things stand so
     Asked(2, 0.5, mostly_nothing=True),  # whether it is the only one there of its kind
@@ -64,9 +65,12 @@ ASKED = (
     Asked(1 + _MOST_LINES, 0.5),  # and of which line
     Asked(len(COLOURS), 0.5),  # what is clearly nearest to the thing that covers it
     Asked(len(SHAPES), 0.5),
+    *[Asked(1, 2.5)] * 2,  # the middle between all things of its kind, which only these move
+    Asked(1 + len(COLOURS), 1.0, mostly_nothing=True),  # what covers it in the next frame
+    Asked(1 + len(SHAPES), 1.0, mostly_nothing=True),
 )
 _COLOUR, _SHAPE, _MIDDLE, _SIDES, _PLACE = 2, 3, 4, 5, 13
-_ALIKE, _FIELD, _ODD, _LETTER, _NEAREST = 17, 19, 21, 22, 24
+_ALIKE, _FIELD, _ODD, _LETTER, _NEAREST, _BETWEEN, _LATER = 17, 19, 21, 22, 24, 26, 28
 """Where the answers to these begin."""
 
 
@@ -74,7 +78,7 @@ def truth(view: View, rows: int, columns: int) -> NDArray[np.int64]:
     """What the patches of a view have to tell, [rows, columns, asked]."""
     canvas = view.canvas
     told = np.zeros((rows, columns, len(ASKED)), np.int64)
-    told[:, :, _SIDES:_PLACE] = told[:, :, _ALIKE:] = _UNKNOWN
+    told[:, :, _SIDES:_PLACE] = told[:, :, _ALIKE:_LATER] = _UNKNOWN
     down = (np.arange(rows) + 0.5) / rows
     across = (np.arange(columns) + 0.5) / columns
     for place, share in ((_PLACE, down[:, None]), (_PLACE + 2, across)):
@@ -87,24 +91,48 @@ def truth(view: View, rows: int, columns: int) -> NDArray[np.int64]:
     kinds = Counter(thing.name for thing in view.things)
     colours = Counter(thing.colour for thing in view.things)
     for number, thing in enumerate(view.things):
+        covered, middle = _covered(thing, canvas, rows, columns)
         sides = np.array(box(thing, canvas))
-        left, top, right, bottom = sides / 1000
-        covered = np.outer((down >= top) & (down < bottom), (across >= left) & (across < right))
-        x, y = thing.centre
-        middle = int(y / canvas.height * rows), int(x / canvas.width * columns)
-        covered[middle] = True
-        told[covered, _COLOUR] = 1 + list(COLOURS).index(thing.colour)
-        told[covered, _SHAPE] = 1 + SHAPES.index(thing.shape)
+        told[covered, _COLOUR : _SHAPE + 1] = 1 + np.array(_classes(thing))
         told[covered, _SIDES:_PLACE] = [*sides, *(sides // 100)]
         alike = kinds[thing.name], colours[thing.colour]
         told[covered, _ALIKE:_FIELD] = np.minimum(alike, _MOST_ALIKE)
+        told[covered, _BETWEEN:_LATER] = _between(thing.name, view)
         if near := nearest(thing, view.things):
-            told[covered, _NEAREST:] = list(COLOURS).index(near.colour), SHAPES.index(near.shape)
+            told[covered, _NEAREST:_BETWEEN] = _classes(near)
         if view.columns:
             told[covered, _FIELD:_ODD] = divmod(number, view.columns)
             told[covered, _ODD] = kinds[thing.name] == 1
         told[(*middle, _MIDDLE)] = 1
+    for thing in (view.later or view).things:
+        covered, _ = _covered(thing, canvas, rows, columns)
+        told[covered, _LATER:] = 1 + np.array(_classes(thing))
     return told
+
+
+def _covered(
+    thing: Thing, canvas: Canvas, rows: int, columns: int
+) -> tuple[NDArray[np.bool_], tuple[int, int]]:
+    """The patches whose middle it covers, [rows, columns], and the one that has its own middle."""
+    down = (np.arange(rows) + 0.5) / rows
+    across = (np.arange(columns) + 0.5) / columns
+    left, top, right, bottom = np.array(box(thing, canvas)) / 1000
+    covered = np.outer((down >= top) & (down < bottom), (across >= left) & (across < right))
+    x, y = thing.centre
+    middle = int(y / canvas.height * rows), int(x / canvas.width * columns)
+    covered[middle] = True
+    return covered, middle
+
+
+def _classes(thing: Thing) -> tuple[int, int]:
+    """The numbers of its colour and of its shape."""
+    return list(COLOURS).index(thing.colour), SHAPES.index(thing.shape)
+
+
+def _between(name: str, view: View) -> NDArray[np.float64]:
+    """The mean of the middles of all things of this name, in thousandths across and down."""
+    middles = np.array([thing.centre for thing in view.things if thing.name == name])
+    return middles.mean(0) / (view.canvas.width, view.canvas.height) * 1000
 
 
 @dataclass(frozen=True)
@@ -130,7 +158,7 @@ class Sighted:
 class Views:
     """As many views as are wanted: each index gives always the same."""
 
-    def __init__(self, processor: ImageProcessor, count: int, seed: int = 0) -> None:
+    def __init__(self, processor: Qwen3VLProcessor, count: int, seed: int = 0) -> None:
         self._processor = processor
         self._count = count
         self._seed = seed
@@ -140,11 +168,22 @@ class Views:
 
     def __getitem__(self, index: int) -> Sighted:
         view = make_view(self._seed * 10**9 + index)
-        pixels, grids = self._processor([view.canvas.image()])
+        pixels, grids = self._look_at(view)
         _, rows, columns = (int(one) for one in grids[0])
         grid = (1, rows, columns)
         row, column = patch_coordinates(grid, 2, torch.device("cpu")).unbind(-1)
         return Sighted(pixels, grid, torch.from_numpy(truth(view, rows, columns))[row, column])
+
+    def _look_at(self, view: View) -> tuple[Tensor, Tensor]:
+        """Its patches and its grid, as they would be in an answer."""
+        image = view.canvas.image()
+        if view.later is None:
+            return self._processor.image_processor([image])
+        processor = self._processor.video_processor
+        share = processor.pixels.min_pixels * 2 // view.frames
+        both = [image, view.later.canvas.image()]
+        pixels, grids, _ = processor([VideoInput(both, do_sample_frames=False, min_pixels=share)])
+        return pixels, grids
 
 
 @dataclass(frozen=True)

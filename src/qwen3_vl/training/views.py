@@ -25,9 +25,13 @@ from qwen3_vl.validation.quality.reading import CHARACTERS, STYLES, inks
 
 SIGNS = CHARACTERS + "."
 """What is written in a view."""
-_COUNTED, _THINGS, _GRIDS = 0.2, 0.27, 0.13
-"""The shares of views with things to count, with things anywhere, and with things in rows; the
-others have letters."""
+_SHARES = {"counted": 0.35, "scattered": 0.17, "in rows": 0.08, "written": 0.28, "moment": 0.12}
+"""How often a view has things to count, things anywhere, things in rows or letters, or is a moment
+of a video."""
+_LARGE = 0.3
+"""How often a view with letters is as large as any: there they are shown smallest."""
+_CHANGES = ((0, 0), (0, 1), (0, 1), (0, 1), (0, None), (None, 0))
+"""Which thing two frames show: the same, one and then another, or in one of them nothing."""
 _HARDEST = 0.4
 """So many are as hard as a test."""
 _NESTED = 0.2
@@ -63,6 +67,10 @@ class View:
     letters: tuple[Letter, ...] = ()
     columns: int | None = None
     """Of things that stand in rows; all of them are of one kind but one."""
+    later: View | None = None
+    """What the next frame of a video shows, with which it makes a token; of a picture, the same."""
+    frames: int = 2
+    """How many that video has: the more, the smaller they are shown."""
 
 
 def make_view(index: int) -> View:
@@ -70,20 +78,40 @@ def make_view(index: int) -> View:
     rng = random.Random(f"view/{index}")  # noqa: S311 - no secret
     level = 1.0 if rng.random() < _HARDEST else rng.random()
     dice = Dice(rng, level, split="train")
-    canvas = new_canvas(dice)
+    (kind,) = rng.choices(list(_SHARES), list(_SHARES.values()))
+    if kind == "moment":
+        return _moment(dice)
+    large = kind == "written" and rng.random() < _LARGE
+    canvas = new_canvas(dice, 256, 256) if large else new_canvas(dice)
     canvas.clutter(rng, dice.between((0, 0), (0, 12)))
-    drawn = rng.random()
-    if drawn < _COUNTED:
-        view = View(canvas, things=tuple(_drawn(counted_things(dice, canvas), canvas)))
-    elif drawn < _COUNTED + _THINGS:
-        view = View(canvas, things=tuple(_scatter(dice, canvas)))
-    elif drawn < _COUNTED + _THINGS + _GRIDS:
+    if kind == "counted":
+        view = View(canvas, tuple(_drawn(counted_things(dice, canvas), canvas)))
+    elif kind == "scattered":
+        view = View(canvas, tuple(_scatter(dice, canvas)))
+    elif kind == "in rows":
         things, columns = _lay_out(dice, canvas)
-        view = View(canvas, things=tuple(things), columns=columns)
+        view = View(canvas, tuple(things), columns=columns)
     else:
         view = View(canvas, letters=tuple(_write(dice, canvas)))
     canvas.noise(rng, dice.between((0, 0), (0, 30)))
     return view
+
+
+def _moment(dice: Dice) -> View:
+    """Two frames of a video, where a thing stays, comes, goes, or gives way to another."""
+    rng = dice.rng
+    side = dice.one_of(64, 96)
+    first = new_canvas(dice, side, side)
+    second = Canvas(side, side, first.ground)
+    size = dice.between((30, 36), (20, 34))
+    things = [put(rng, [name], [size], first)[0] for name in different_names(rng, 2)]
+    before, after = (
+        View(canvas, () if which is None else tuple(_drawn([things[which]], canvas)))
+        for canvas, which in zip((first, second), rng.choice(_CHANGES), strict=True)
+    )
+    for canvas in (first, second):
+        canvas.noise(rng, dice.between((0, 0), (0, 16)))
+    return replace(before, later=after, frames=dice.one_of(4, 6))
 
 
 def _scatter(dice: Dice, canvas: Canvas) -> list[Thing]:

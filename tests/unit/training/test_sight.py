@@ -12,19 +12,19 @@ import torch
 from qwen3_vl.loading import embedded_folder
 from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
 from qwen3_vl.models.vision import VisionModel
-from qwen3_vl.processing.image import ImageProcessor
 from qwen3_vl.processing.processor import Qwen3VLProcessor
+from qwen3_vl.processing.video import VideoInput
 from qwen3_vl.training.batches import Budget
 from qwen3_vl.training.playground import SIZES
 from qwen3_vl.training.sight import ASKED, Sight, SightBatch, Views, hear_positions, truth
 from qwen3_vl.training.trainer import Trainer
-from qwen3_vl.training.views import SIGNS, Letter, View
+from qwen3_vl.training.views import SIGNS, Letter, View, make_view
 from qwen3_vl.validation.quality.drawing import COLOURS, SHAPES, Canvas, Thing
 
 
 @pytest.fixture(scope="module")
-def pictures() -> ImageProcessor:
-    return Qwen3VLProcessor.from_pretrained(embedded_folder()).image_processor
+def processor() -> Qwen3VLProcessor:
+    return Qwen3VLProcessor.from_pretrained(embedded_folder())
 
 
 @pytest.fixture
@@ -47,25 +47,17 @@ def test_each_patch_is_asked_what_lies_on_it() -> None:
     assert told[1, 3, :17].tolist() == [
         *(0, 0, blue, shape, 1, 250, 125, 500, 625, 2, 1, 5, 6, 3, 7, 4, 3)
     ]
-    assert told[1, 3, 17:].tolist() == [1, 1, *[-1] * 7]
+    assert told[1, 3, 17:].tolist() == [1, 1, *[-1] * 7, 375, 375, blue, shape]
     assert told[0, 2, 4] == 0, "its middle is elsewhere"
     seven, a = 1 + SIGNS.index("7"), 1 + SIGNS.index("A")
     assert told[2, 6].tolist() == [
-        seven,
-        a,
-        0,
-        0,
-        0,
+        *(seven, a, 0, 0, 0),
         *[-1] * 8,
-        6,
-        2,
-        8,
-        1,
+        *(6, 2, 8, 1),
         *[-1] * 5,
-        6,
-        3,
-        -1,
-        -1,
+        *(6, 3),
+        *[-1] * 4,
+        *(0, 0),
     ]
     assert (told[:, :, :2] > 0).sum() == 2
 
@@ -81,11 +73,54 @@ def test_it_is_asked_what_is_nearest_where_that_is_clear() -> None:
     blue_ring, red_star = (
         [list(COLOURS).index(thing.colour), SHAPES.index(thing.shape)] for thing in (middle, left)
     )
-    assert told[1, 0, -2:].tolist() == blue_ring
-    assert told[1, 3, -2:].tolist() == red_star
-    assert told[1, 7, -2:].tolist() == blue_ring
+    assert told[1, 0, 24:26].tolist() == blue_ring
+    assert told[1, 3, 24:26].tolist() == red_star
+    assert told[1, 7, 24:26].tolist() == blue_ring
     moved = truth(View(canvas, (left, replace(middle, left=50), right)), rows=4, columns=8)
-    assert moved[1, 4, -2:].tolist() == [-1, -1], "both are as far"
+    assert moved[1, 4, 24:26].tolist() == [-1, -1], "both are as far"
+
+
+def test_it_is_asked_for_the_middle_of_what_is_alike() -> None:
+    canvas = Canvas(128, 64, (230, 230, 230))
+    places = ((0, 0), (32, 32), (96, 16))
+    stars = tuple(Thing("red", "star", left, top, 16) for left, top in places)
+    told = truth(View(canvas, (*stars, Thing("red", "ring", 112, 48, 16))), rows=4, columns=8)
+    assert told[0, 0, 26:28].tolist() == told[1, 6, 26:28].tolist() == [395, 375]
+    assert told[3, 7, 26:28].tolist() == [937, 875]
+    assert told[3, 0, 26:28].tolist() == [-1, -1]
+
+
+def test_of_two_frames_it_is_asked_what_each_shows() -> None:
+    first, second = (Canvas(64, 64, (20, 20, 20)) for _ in range(2))
+    star, ring = Thing("red", "star", 0, 0, 32), Thing("blue", "ring", 16, 0, 32)
+    for canvas, thing in ((first, star), (second, ring)):
+        canvas.draw(thing)
+    red_star, blue_ring = (
+        [1 + list(COLOURS).index(thing.colour), 1 + SHAPES.index(thing.shape)]
+        for thing in (star, ring)
+    )
+    told = truth(View(first, (star,), later=View(second, (ring,))), rows=4, columns=4)
+    assert told[0, 0, 2:4].tolist() == red_star
+    assert told[0, 0, 28:].tolist() == [0, 0]
+    assert told[0, 1, 2:4].tolist() == red_star
+    assert told[0, 1, 28:].tolist() == blue_ring
+    assert told[0, 2, 2:4].tolist() == [0, 0]
+    assert told[0, 2, 28:].tolist() == blue_ring
+    assert told[0, 2, 5] == -1, "boxes are asked of the first frame"
+    assert told[3, 3, 28:].tolist() == [0, 0]
+
+
+def test_a_moment_is_seen_as_in_a_video(processor: Qwen3VLProcessor) -> None:
+    index = next(index for index in range(60) if make_view(index).later)
+    moment, seen = make_view(index), Views(processor, 60)[index]
+    for place, frame in enumerate((moment, moment.later)):
+        assert frame is not None
+        video = VideoInput([frame.canvas.image()] * moment.frames, do_sample_frames=False)
+        rows, grid, _ = processor.video_processor([video])
+        assert seen.grid == (1, *grid[0, 1:].tolist())
+        assert grid[0, 0] == moment.frames // 2
+        own, wanted = (one.view(-1, 3, 2, 256)[:, :, place] for one in (seen.pixels, rows))
+        assert torch.equal(own, wanted[: seen.patches])
 
 
 def test_of_things_in_rows_it_is_asked_which_is_the_odd_one() -> None:
@@ -103,8 +138,8 @@ def test_of_things_in_rows_it_is_asked_which_is_the_odd_one() -> None:
     assert truth(many, 4, 6)[0, 0, 17:22].tolist() == [11, 11, -1, -1, -1]
 
 
-def test_patches_come_in_the_order_of_the_tower(pictures: ImageProcessor) -> None:
-    view = Views(pictures, 5)[3]
+def test_patches_come_in_the_order_of_the_tower(processor: Qwen3VLProcessor) -> None:
+    view = Views(processor, 5)[3]
     _, rows, columns = view.grid
     assert view.patches == rows * columns == 4 * view.tokens
     down = view.told[:, 13] * 10 + view.told[:, 14]
@@ -120,9 +155,9 @@ def test_patches_come_in_the_order_of_the_tower(pictures: ImageProcessor) -> Non
 
 
 def test_a_batch_asks_the_same_as_its_views_alone(
-    pictures: ImageProcessor, tower: VisionModel
+    processor: Qwen3VLProcessor, tower: VisionModel
 ) -> None:
-    views = Views(pictures, 2)
+    views = Views(processor, 2)
     course = Sight(tower, views)
     (both,) = course.batches(Budget(1000, 4000), 0, 0)
     seen = tower(both.pixels, both.grids).tokens
@@ -132,9 +167,9 @@ def test_a_batch_asks_the_same_as_its_views_alone(
 
 
 def test_a_tower_learns_to_see(
-    pictures: ImageProcessor, tower: VisionModel, tmp_path: Path
+    processor: Qwen3VLProcessor, tower: VisionModel, tmp_path: Path
 ) -> None:
-    course = Sight(tower, Views(pictures, 600))
+    course = Sight(tower, Views(processor, 600))
     losses: list[float] = []
     settings = replace(SIZES["nano"].settings, tokens=1024)
     Trainer(course, tmp_path, settings).run(lambda progress: losses.append(progress.loss))
@@ -145,9 +180,9 @@ def test_a_tower_learns_to_see(
     assert sum(losses[-5:]) / 5 < 0.75 * losses[0]
 
 
-def test_what_is_not_asked_does_not_count(pictures: ImageProcessor, tower: VisionModel) -> None:
-    course = Sight(tower, Views(pictures, 1))
-    batch = SightBatch.of([Views(pictures, 1)[0]], 1)
+def test_what_is_not_asked_does_not_count(processor: Qwen3VLProcessor, tower: VisionModel) -> None:
+    course = Sight(tower, Views(processor, 1))
+    batch = SightBatch.of([Views(processor, 1)[0]], 1)
     nothing = replace(batch, told=torch.full_like(batch.told, -1))
     nothing.told[:, :5] = 0
     assert course.loss(nothing).isfinite()

@@ -27,7 +27,9 @@ def test_a_number_gives_always_the_same_view(views: list[View]) -> None:
 def test_some_have_things_and_some_have_letters(views: list[View]) -> None:
     things = [view for view in views if view.things]
     assert 20 < len(things) < 50
-    assert all(bool(view.things) != bool(view.letters) for view in views)
+    pictures = [view for view in views if not view.later]
+    assert all(bool(view.things) != bool(view.letters) for view in pictures)
+    assert 2 < len(views) - len(pictures) < 15
     assert max(len(view.things) for view in views) > 7
     assert 3 < sum(view.columns is not None for view in views) < 20
     assert {letter.sign for view in views for letter in view.letters} == set(SIGNS)
@@ -80,3 +82,25 @@ def test_in_rows_one_thing_is_unlike_all_others() -> None:
             kinds = Counter(thing.name for thing in view.things)
             assert len(view.things) % view.columns == 0
             assert sorted(kinds.values())[:-1] == [1]
+
+
+def test_a_moment_shows_things_that_stay_come_go_or_follow_each_other() -> None:
+    seen = Counter[str]()
+    for view in (make_view(index) for index in range(600)):
+        if view.later is None:
+            continue
+        assert view.canvas.pixels.shape == view.later.canvas.pixels.shape
+        assert view.canvas.ground == view.later.canvas.ground
+        before, after = view.things, view.later.things
+        assert len(before) + len(after) > 0
+        stays = before == after
+        seen[
+            "stays" if stays else "follows" if before and after else "goes" if before else "comes"
+        ] += 1
+        for frame in (view, view.later):
+            for thing in frame.things:
+                if thing.shape in ("circle", "square"):
+                    x, y = (int(one) for one in thing.centre)
+                    assert nearest(frame.canvas, x, y) == thing.colour
+    assert seen.keys() == {"stays", "comes", "goes", "follows"}
+    assert seen["follows"] == max(seen.values())
