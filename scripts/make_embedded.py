@@ -144,7 +144,7 @@ def main() -> None:
         "processor_class": "Qwen3VLProcessor",
     }
     video = pixels | {
-        "size": {"shortest_edge": 64 * 64, "longest_edge": 16 * 256 * 256},
+        "size": {"shortest_edge": 6 * 192 * 192, "longest_edge": 16 * 256 * 256},
         "video_processor_type": "Qwen3VLVideoProcessor",
         "processor_class": "Qwen3VLProcessor",
     }

@@ -181,7 +181,7 @@ class Views:
             return self._processor.image_processor([image])
         processor = self._processor.video_processor
         share = processor.pixels.min_pixels * 2 // view.frames
-        both = [image, view.later.canvas.image()]
+        both = (image, view.later.canvas.image())
         pixels, grids, _ = processor([VideoInput(both, do_sample_frames=False, min_pixels=share)])
         return pixels, grids
 
