@@ -1,8 +1,9 @@
-"""`qwen3-vl eval quality` and `harden` as a person uses them, offline."""
+"""`qwen3-vl eval quality`, `harden` and `balance` as a person uses them, offline."""
 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -119,22 +120,46 @@ def test_what_is_wrong_is_told_before_anything_is_loaded(
     assert done.stderr.count("\n") == 1
 
 
-def test_harden_writes_a_model_that_answers_alike(
+def test_harden_and_balance_write_models_that_answer_alike(
     qwen3_vl: Command, checkpoint: str, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "hard"
-    done = qwen3_vl("harden", checkpoint, "-o", str(folder), "--strength", "64")
+    hardened, balanced, talks = tmp_path / "hard", tmp_path / "even", tmp_path / "talks.jsonl"
+    done = qwen3_vl("harden", checkpoint, "-o", str(hardened), "--strength", "64")
     assert done.returncode == 0, done.stderr
-    plain, hard = (
-        Qwen3VLForConditionalGeneration.from_pretrained(one) for one in (checkpoint, folder)
+    talks.write_text(f'{json.dumps(likelihood(1).prompt)}\n\n"What is a kettle?"\n', "utf-8")
+    done = qwen3_vl("balance", str(hardened), "-o", str(balanced), "--prompts", str(talks))
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^neurons: \d+% of the error is left$", done.stdout, re.MULTILINE)
+    plain, hard, even = (
+        Qwen3VLForConditionalGeneration.from_pretrained(one)
+        for one in (checkpoint, hardened, balanced)
     )
-    inputs = Qwen3VLProcessor.from_pretrained(folder).prepare([likelihood().prompt])
+    inputs = Qwen3VLProcessor.from_pretrained(balanced).prepare([likelihood().prompt])
     with torch.inference_mode():
-        before, after = plain(**inputs).logits, hard(**inputs).logits
-    assert torch.allclose(after, before, rtol=0, atol=1e-4 * float(before.std()))
+        before = plain(**inputs).logits
+        for model in (hard, even):
+            after = model(**inputs).logits
+            assert torch.allclose(after, before, rtol=0, atol=1e-4 * float(before.std()))
     name = "model.language_model.layers.0.input_layernorm.weight"
-    first, second = (one.get_parameter(name).detach() for one in (plain, hard))
+    first, second, third = (one.get_parameter(name).detach() for one in (plain, hard, even))
     assert (second / first).max() == 64
+    assert (third / first).max() < 64
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [("", "holds no conversation"), ("{", "line 1 is no JSON"), ('[{"role": "user"}]', "content")],
+)
+def test_balance_tells_what_is_wrong_with_prompts(
+    words: str, reason: str, qwen3_vl: Command, checkpoint: str, tmp_path: Path
+) -> None:
+    talks = tmp_path / "talks.jsonl"
+    talks.write_text(words, "utf-8")
+    done = qwen3_vl("balance", checkpoint, "-o", str(tmp_path / "x"), "--prompts", str(talks))
+    assert done.returncode == 2
+    assert reason in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "x").exists()
 
 
 def test_harden_does_not_write_over_the_model(qwen3_vl: Command, checkpoint: str) -> None:

@@ -13,10 +13,10 @@ import qwen3_vl
 from qwen3_vl.cli.config import config
 from qwen3_vl.cli.demo import demo
 from qwen3_vl.cli.evaluate import evaluation
-from qwen3_vl.cli.harden import harden
 from qwen3_vl.cli.inspect import inspect
 from qwen3_vl.cli.optimizations import optimizations
 from qwen3_vl.cli.pack import pack
+from qwen3_vl.cli.rewrite import balance, harden
 from qwen3_vl.cli.run import run
 from qwen3_vl.cli.train import train
 from qwen3_vl.cli.validate import validate
@@ -32,6 +32,7 @@ app = typer.Typer(
 app.command()(run)
 app.command()(demo)
 app.command()(optimizations)
+app.command()(balance)
 app.command()(harden)
 app.command()(pack)
 app.add_typer(inspect, name="inspect")

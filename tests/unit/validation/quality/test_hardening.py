@@ -98,5 +98,5 @@ def test_float16_is_refused_for_its_range() -> None:
 
 def test_rounded_weights_are_refused() -> None:
     rounded = world().with_recipe("weight_int8")
-    with pytest.raises(ConfigError, match="harden the plain model"):
+    with pytest.raises(ConfigError, match="scale channels of the plain model"):
         harden(rounded, 16)
