@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cmath>
 #include <mutex>
+#include <numeric>
 #include <vector>
 
 namespace qwen3_vl {
@@ -16,6 +17,24 @@ struct Tile {
     size_t token, tokens;  // within the stretch
     size_t key_head;
 };
+
+// The first page, the last, and those between them in which a query could find most, so many in
+// all.
+void choose(const Kernels& kernels, const Attention& all, size_t head, const float* q, size_t rows,
+            size_t pages, std::vector<int32_t>& chosen) {
+    const size_t between = pages - 2, kept = all.shape.sees - 2;
+    std::vector<float> most(pages);
+    kernels.reach(all, head, q, rows, pages, most.data());
+    std::vector<size_t> order(between);
+    std::iota(order.begin(), order.end(), size_t{1});
+    const auto kept_end = order.begin() + static_cast<std::ptrdiff_t>(kept);
+    std::nth_element(order.begin(), kept_end, order.end(),
+                     [&](size_t a, size_t b) { return most[a] > most[b]; });
+    std::sort(order.begin(), kept_end);
+    chosen.assign(1, all.table[0]);
+    for (auto page = order.begin(); page != kept_end; ++page) chosen.push_back(all.table[*page]);
+    chosen.push_back(all.table[pages - 1]);
+}
 
 }  // namespace
 
@@ -40,6 +59,18 @@ void remember(const Kernels& kernels, Pool& pool, const Pass& pass, const Projec
     };
     const Stretch& last = pass.stretches[pass.count - 1];
     const size_t all = last.first + last.count;
+    // Where a thread begins: with bounds, only one may write to a page.
+    const auto start = [&](size_t token) {
+        if (!shape.sees) return token;
+        for (size_t i = 0; i < pass.count; ++i) {
+            const Stretch& one = pass.stretches[i];
+            if (token <= one.first || token >= one.first + one.count) continue;
+            const size_t at = one.held + token - one.first;
+            const size_t page_end = (at + page_tokens - 1) / page_tokens * page_tokens;
+            return one.first + std::min(one.count, page_end - one.held);
+        }
+        return token;
+    };
     const auto part = [&](size_t begin, size_t end) {
         for (size_t i = 0; i < pass.count; ++i) {
             const Stretch& one = pass.stretches[i];
@@ -54,7 +85,7 @@ void remember(const Kernels& kernels, Pool& pool, const Pass& pass, const Projec
     if (all == 1) return part(0, 1);
     pool.run([&](int thread) {
         const size_t at = static_cast<size_t>(thread);
-        part(all * at / threads, all * (at + 1) / threads);
+        part(start(all * at / threads), start(all * (at + 1) / threads));
     });
 }
 
@@ -68,8 +99,9 @@ void attend(const Kernels& kernels, Pool& pool, const Pass& pass, bool causal, c
     for (size_t i = 0; i < pass.count; ++i) {
         const Stretch& one = pass.stretches[i];
         const bool many = one.count > few && shape.format == KeyFormat::int8;
+        const bool chooses = one.count <= few && shape.sees;
         const size_t room = kernels.tile_tokens * (many ? attend_tiles : 1);
-        const size_t together = std::max<size_t>(1, room / group);
+        const size_t together = chooses ? 1 : std::max<size_t>(1, room / group);
         rows = std::max(rows, room);
         // Head by head: the keys and values of one stay near while all queries meet them.
         for (size_t head = 0; head < shape.heads; ++head) {
@@ -84,11 +116,12 @@ void attend(const Kernels& kernels, Pool& pool, const Pass& pass, bool causal, c
     pool.run([&](int) {
         std::vector<float> queries(rows * dim), results(rows * dim), sums(rows);
         std::vector<size_t> seen(rows);
+        std::vector<int32_t> chosen;
         // From the end: what sees most of a head comes first, so that no thread is left with it.
         for (size_t at; (at = next.fetch_add(1, std::memory_order_relaxed)) < tiles.size();) {
             const Tile& tile = tiles[tiles.size() - 1 - at];
             const Stretch& stretch = *tile.stretch;
-            const Attention all = {shape, stretch.pages, pass.page_stride, stretch.table};
+            Attention all = {shape, stretch.pages, pass.page_stride, stretch.table};
             const size_t first = stretch.first + tile.token;
             const auto place = [&](size_t token) {
                 return (first + token) * heads + tile.key_head * group;
@@ -97,6 +130,12 @@ void attend(const Kernels& kernels, Pool& pool, const Pass& pass, bool causal, c
                 std::copy_n(q + place(token) * dim, group * dim, &queries[token * group * dim]);
                 const size_t new_ones = causal ? tile.token + token + 1 : stretch.count;
                 std::fill_n(&seen[token * group], group, stretch.held + new_ones);
+            }
+            const size_t pages = (seen[0] + page_tokens - 1) / page_tokens;
+            if (shape.sees && stretch.count <= few && pages > shape.sees) {
+                choose(kernels, all, tile.key_head, queries.data(), group, pages, chosen);
+                all.table = chosen.data();
+                std::fill_n(seen.begin(), group, seen[0] - (pages - shape.sees) * page_tokens);
             }
             tile.kernel(all, tile.key_head, queries.data(), tile.tokens * group, seen.data(),
                         results.data(), log_sums ? sums.data() : nullptr);

@@ -36,7 +36,8 @@ void remember(const Kernels& kernels, Pool& pool, const Pass& pass, const Projec
               float* q);
 
 // Each new token sees all that its sequence had, and those of the pass: up to itself, or if it is
-// not `causal` all. `out` is [tokens, heads, dim]; `log_sums` [tokens, heads] may be null.
+// not `causal` all. Where the shape says that a token sees only some pages, this holds for those of
+// a stretch of few. `out` is [tokens, heads, dim]; `log_sums` [tokens, heads] may be null.
 void attend(const Kernels& kernels, Pool& pool, const Pass& pass, bool causal, const float* q,
             float* out, float* log_sums);
 

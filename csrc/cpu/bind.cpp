@@ -164,7 +164,7 @@ NB_MODULE(_native, module) {
         .value("int8", KeyFormat::int8)
         .value("bf16", KeyFormat::bf16);
     nb::class_<PageShape>(module, "PageShape")
-        .def(nb::init<KeyFormat, std::size_t, std::size_t>())
+        .def(nb::init<KeyFormat, std::size_t, std::size_t, std::size_t>())
         .def_prop_ro("bytes", &PageShape::bytes);
     nb::class_<Pool>(module, "Pool")
         .def(nb::init<int>())

@@ -69,6 +69,10 @@ constexpr size_t attend_tiles = 8;
 using Attend = void(const Attention& all, size_t head, const float* q, size_t rows,
                     const size_t* seen, float* out, float* log_sums);
 
+// The most that some queries which share a key head could find in each of so many pages.
+using Reach = void(const Attention& all, size_t head, const float* q, size_t rows, size_t pages,
+                   float* most);
+
 // Loops that do nothing but products or reads: the limits of the machine.
 using Rounds = size_t(size_t rounds, float* left);
 using ReadThrough = void(const float* from, size_t count, float* left);
@@ -91,6 +95,7 @@ struct Kernels {
     TurnHead* turn_head;
     WritePage* write_page;
     Attend *attend, *attend_many;
+    Reach* reach;
     Rounds *product_rounds, *float_rounds;
     ReadThrough* read_through;
     size_t many_tokens, many_panels;  // that one call of `many` takes at most

@@ -13,8 +13,13 @@
 //
 //     keys          two panels of 16 tokens: [dim / 2][16][2]
 //     values        [32][dim]
+//
+// Where a token sees only some pages, these follow, by which they are chosen:
+//
+//     bounds        [2][dim] bfloat16: the least and the most of each dimension of all keys
 #pragma once
 
+#include "bfloat16.h"
 #include "layout.h"
 
 namespace qwen3_vl {
@@ -27,16 +32,18 @@ enum class KeyFormat { int8, bf16 };
 struct PageShape {
     KeyFormat format;
     size_t heads, dim;  // dim is a multiple of 32
+    size_t sees;        // so many pages does a token see that comes with few others; 0: all
 
-    PageShape(KeyFormat format, size_t heads, size_t dim)
-        : format(format), heads(heads), dim(dim) {}
+    PageShape(KeyFormat format, size_t heads, size_t dim, size_t sees)
+        : format(format), heads(heads), dim(dim), sees(sees) {}
 
     size_t number_bytes() const { return format == KeyFormat::int8 ? 1 : 2; }
     size_t half_bytes() const {  // keys, or values, of a head
         const size_t scales = format == KeyFormat::int8 ? page_tokens * sizeof(float) : 0;
         return page_tokens * dim * number_bytes() + scales;
     }
-    size_t head_bytes() const { return 2 * half_bytes(); }
+    size_t bounds_bytes() const { return sees ? 2 * dim * sizeof(BFloat16) : 0; }
+    size_t head_bytes() const { return 2 * half_bytes() + bounds_bytes(); }
     size_t bytes() const { return heads * head_bytes(); }
 };
 

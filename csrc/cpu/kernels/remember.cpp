@@ -63,6 +63,16 @@ void write_bf16(const PageShape& shape, const float* key, const float* value, ui
     for (size_t i = 0; i < dim; i += Vec::lanes) store(row + i, load(value + i));
 }
 
+// Widens the bounds of a page by a key; the first one makes them.
+void widen(const float* key, size_t dim, bool is_first, BFloat16* least) {
+    BFloat16* const most = least + dim;
+    for (size_t i = 0; i < dim; i += Vec::lanes) {
+        const Vec one = load(key + i);
+        store(least + i, is_first ? one : minimum(load(least + i), one));
+        store(most + i, is_first ? one : maximum(load(most + i), one));
+    }
+}
+
 }  // namespace
 
 // One head: normalised if there is a norm, rotated by `turns` (cosines [dim / 2], then sines),
@@ -91,6 +101,9 @@ void write_page(const PageShape& shape, const float* key, const float* value, ui
     } else {
         write_bf16(shape, key, value, keys, token);
     }
+    if (!shape.sees) return;
+    auto* const bounds = reinterpret_cast<BFloat16*>(keys + 2 * shape.half_bytes());
+    widen(key, shape.dim, token == 0, bounds);
 }
 
 }  // namespace qwen3_vl::QWEN3_VL_VARIANT

@@ -19,8 +19,10 @@ class PagedStore:
     A deep copy shares the pages; what one of the two writes to becomes its own.
     """
 
-    def __init__(self, bits: PageBits) -> None:
+    def __init__(self, bits: PageBits, sees: int = 0) -> None:
+        """Of `sees` see PageFormat."""
         self._bits: PageBits = bits
+        self._sees = sees
         self._pool: PagePool | None = None
         self._numbers: list[int] = []
         self._table = torch.empty(0, dtype=torch.int32)
@@ -45,7 +47,8 @@ class PagedStore:
         """Make room for so many new tokens of keys `like` these; the caller writes them."""
         if self._pool is None:
             self._dim, self._dtype = like.shape[-1], like.dtype
-            self._hold(PagePool(PageFormat(like.shape[-2], filled_up(self._dim), self._bits)))
+            dim = filled_up(self._dim)
+            self._hold(PagePool(PageFormat(like.shape[-2], dim, self._bits, self._sees)))
         pool, numbers = self._held, self._numbers
         begun, room = divmod(self._length, TOKENS)
         if new and room and (own := pool.alone(numbers[begun])) != numbers[begun]:

@@ -128,11 +128,11 @@ def report() -> str:
 
 
 @functools.cache
-def page_shape(bits: int, heads: int, dim: int) -> _native.PageShape:
+def page_shape(bits: int, heads: int, dim: int, sees: int) -> _native.PageShape:
     """Give the layout of a page of keys and values; only where there are kernels."""
     compiled = cast("ModuleType", _extension())
     numbers = compiled.KeyFormat.int8 if bits == 8 else compiled.KeyFormat.bf16
-    return compiled.PageShape(numbers, heads, dim)
+    return compiled.PageShape(numbers, heads, dim, sees)
 
 
 _pools: dict[int, _native.Pool] = {}

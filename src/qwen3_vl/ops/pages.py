@@ -14,6 +14,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from qwen3_vl.errors import InputError
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 TOKENS = 32
 """Of a page."""
+FEW = 8
+"""As many new tokens of a sequence choose pages, where not all are seen."""
 PageBits = Literal[8, 16]
 """Integers with a scale for each token and head, or bfloat16."""
 _MULTIPLE, _MOST = 32, 256
@@ -50,35 +53,49 @@ class PageFormat:
     dim: int
     """A multiple of 32."""
     bits: PageBits = 8
+    sees: int = 0
+    """So many pages does a token see that comes with few others: the first, the last, and between
+    them those in which it could find most, by the bounds of their keys. 0: all; else at least 3."""
 
     @property
     def nbytes(self) -> int:
         """Of a page."""
-        scales = 4 * TOKENS if self.bits == 8 else 0
-        return 2 * self.heads * (TOKENS * self.dim * self.bits // 8 + scales)
+        return self.heads * (2 * self._half_bytes + self._bounds_bytes)
+
+    @property
+    def _half_bytes(self) -> int:
+        """The keys, or the values, of a head."""
+        return TOKENS * self.dim * self.bits // 8 + (4 * TOKENS if self.bits == 8 else 0)
+
+    @property
+    def _bounds_bytes(self) -> int:
+        return 2 * 2 * self.dim if self.sees else 0
 
     def empty(self, count: int) -> Tensor:
         """So many pages."""
         return torch.zeros(count, self.nbytes, dtype=torch.uint8)
 
     def pack(self, k: Tensor, v: Tensor) -> Tensor:
-        """Round `k`, `v` [pages · 32, heads, dim] and lay them out in pages."""
+        """Round `k`, `v` [pages · 32, heads, dim] and lay them out in pages, without bounds."""
         keys, values = (x.unflatten(0, (-1, TOKENS)).transpose(1, 2) for x in (k, v))
+        unknown = keys.new_zeros((*keys.shape[:2], self._bounds_bytes), dtype=torch.uint8)
         if self.bits == 16:
             keys, values = keys.bfloat16(), values.bfloat16()
-            return torch.cat((self._panels(keys), _bytes(values)), dim=2).flatten(1)
+            return torch.cat((self._panels(keys), _bytes(values), unknown), dim=2).flatten(1)
         (keys, key_scales), (values, value_scales) = _rounded(keys), _rounded(values)
         halves = (
             self._panels((keys.int() + 128).to(torch.uint8)),
             _bytes(key_scales),
             _bytes(values),
             _bytes(value_scales),
+            unknown,
         )
         return torch.cat(halves, dim=2).flatten(1)
 
     def unpack(self, pages: Tensor) -> tuple[Tensor, Tensor]:
         """What pages hold: keys and values [pages · 32, heads, dim] in float32."""
-        halves = pages.unflatten(1, (self.heads, 2, -1))
+        halves = pages.unflatten(1, (self.heads, -1))[:, :, : 2 * self._half_bytes]
+        halves = halves.unflatten(2, (2, -1))
         size = TOKENS * self.dim * self.bits // 8
         raw_keys, raw_values = halves[:, :, 0, :size], halves[:, :, 1, :size]
         if self.bits == 16:
@@ -102,7 +119,49 @@ class PageFormat:
         keys, values = self.unpack(stretch.pages[numbers])
         part = slice(stretch.held - begin * TOKENS, end - begin * TOKENS)
         keys[part], values[part] = k, v
-        stretch.pages[numbers] = self.pack(keys, values)
+        packed = self.pack(keys, values)
+        if self.sees:
+            old = self.bounds(stretch.pages[numbers[:1]]) if part.start else None
+            self._write_bounds(packed, self._bounds_of(k, part.start, old))
+        stretch.pages[numbers] = packed
+
+    def bounds(self, pages: Tensor) -> Tensor:
+        """The least and the most of each dimension of the keys [pages, heads, 2, dim]."""
+        tails = pages.unflatten(1, (self.heads, -1))[:, :, 2 * self._half_bytes :]
+        return _as(tails, torch.bfloat16).float().unflatten(2, (2, self.dim))
+
+    def _write_bounds(self, pages: Tensor, bounds: Tensor) -> None:
+        tails = pages.unflatten(1, (self.heads, -1))[:, :, 2 * self._half_bytes :]
+        tails.copy_(_bytes(bounds.flatten(2).bfloat16()))
+
+    def _bounds_of(self, k: Tensor, skipped: int, old: Tensor | None) -> Tensor:
+        """Those of new keys, of which the first comes behind so many in its page."""
+        behind = -(skipped + len(k)) % TOKENS
+
+        def bound(empty: float) -> Tensor:
+            full = F.pad(k.float(), (0, 0, 0, 0, skipped, behind), value=empty)
+            pages = full.unflatten(0, (-1, TOKENS))
+            return pages.amin(dim=1) if empty > 0 else pages.amax(dim=1)
+
+        least, most = bound(float("inf")), bound(float("-inf"))
+        if old is not None:
+            least[0] = torch.minimum(least[0], old[0, :, 0])
+            most[0] = torch.maximum(most[0], old[0, :, 1])
+        return torch.stack((least, most), dim=2)
+
+    def chosen(self, q: Tensor, pages: Tensor) -> Tensor:
+        """Which of its pages [key heads, pages] a token with queries [heads, dim] sees."""
+        count = len(pages)
+        seen = torch.ones(self.heads, count, dtype=torch.bool)
+        if not self.sees or count <= self.sees:
+            return seen
+        least, most = self.bounds(pages).to(q.dtype).unbind(dim=2)
+        grouped = q.unflatten(0, (self.heads, -1)).unsqueeze(0)
+        products = torch.maximum(grouped * least.unsqueeze(2), grouped * most.unsqueeze(2))
+        reach = products.sum(dim=3).amax(dim=2).T  # [key heads, pages]
+        best = reach[:, 1:-1].topk(self.sees - 2, dim=1).indices + 1
+        seen[:, 1:-1] = False
+        return seen.scatter(1, best, value=True)
 
     def _panels(self, keys: Tensor) -> Tensor:
         """[pages, heads, 32, dim] → bytes: sixteen tokens side by side, four bytes of each."""
@@ -207,7 +266,8 @@ class PagedPass:
     def attend(self, q: Tensor, *, causal: bool = True, log_sums: Tensor | None = None) -> Tensor:
         """What the queries [tokens, heads, dim] see, in the same shape.
 
-        A token sees all that its sequence had, and those of the pass: up to itself, or all.
+        A token sees all that its sequence had, and those of the pass: up to itself, or all; where
+        the format says so, only some pages of it, if few tokens come together.
         `log_sums` [tokens, heads] takes the logs of the sums of the weights, by which two results
         over different keys can be joined.
         """
@@ -229,7 +289,7 @@ class PagedPass:
     def described(self) -> tuple[_native.Pool, _native.PageShape, int, int, int, int]:
         """As kernels are told of it."""
         layout = self._layout
-        shape = native.page_shape(layout.bits, layout.heads, layout.dim)
+        shape = native.page_shape(layout.bits, layout.heads, layout.dim, layout.sees)
         at, count = self._rows.buffer_info()[0], len(self._stretches)
         return native.pool(), shape, layout.nbytes, at, count, self._heads
 
@@ -257,13 +317,26 @@ class PagedPass:
             k, v = k.repeat_interleave(group, dim=1), v.repeat_interleave(group, dim=1)
             part = slice(first, first + one.count)
             scores = torch.einsum("qhd,khd->qhk", q[part], k)
+            seen = torch.ones(one.count, 1, length, dtype=torch.bool)
             if causal:
-                seen = torch.ones(one.count, length, dtype=torch.bool).tril(one.held)
-                scores = scores.masked_fill(~seen.unsqueeze(1), float("-inf"))
+                seen = seen.squeeze(1).tril(one.held).unsqueeze(1)
+            if self._layout.sees and one.count <= FEW:
+                seen = torch.stack(
+                    [self._choose(one, *each) for each in zip(q[part], seen, strict=True)]
+                )
+            scores = scores.masked_fill(~seen, float("-inf"))
             out[part] = torch.einsum("qhk,khd->qhd", scores.softmax(dim=-1), v)
             if log_sums is not None:
                 log_sums[part] = scores.logsumexp(dim=-1)
         return out
+
+    def _choose(self, stretch: Stretch, q: Tensor, seen: Tensor) -> Tensor:
+        """Which of the keys that a token may see [1, keys] it does, [heads, keys]."""
+        pages = -(-int(seen.sum()) // TOKENS)
+        chosen = self._layout.chosen(q, stretch.pages[stretch.table[:pages].long()])
+        keys = chosen.repeat_interleave(TOKENS, dim=1)
+        keys = F.pad(keys, (0, seen.shape[1] - keys.shape[1]))  # or cut, where the last is not full
+        return (keys & seen).repeat_interleave(self._heads // self._layout.heads, dim=0)
 
 
 def _turned(x: Tensor, turns: Tensor) -> Tensor:

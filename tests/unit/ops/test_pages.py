@@ -15,10 +15,11 @@ from qwen3_vl.ops.pages import TOKENS, PagedPass, PageFormat, Stretch, Turning
 HEADS, KEY_HEADS = 4, 2
 FORMATS = [PageFormat(KEY_HEADS, dim, bits) for dim in (64, 96, 128) for bits in (8, 16)]
 FORMATS.append(PageFormat(KEY_HEADS, 32, 8))
+FORMATS += [PageFormat(KEY_HEADS, dim, bits, sees=3) for dim, bits in ((64, 8), (96, 16))]
 
 
 def name(layout: PageFormat) -> str:
-    return f"{layout.dim}x{layout.bits}"
+    return f"{layout.dim}x{layout.bits}" + (f"-sees-{layout.sees}" if layout.sees else "")
 
 
 @pytest.fixture(params=FORMATS, ids=name)
@@ -194,4 +195,71 @@ def test_more_tokens_than_there_is_room_for_are_refused(layout: PageFormat) -> N
 def test_the_formats_of_pages_are_those_of_the_kernels(layout: PageFormat) -> None:
     if not native.available_variants():
         pytest.skip("no kernels")
-    assert native.page_shape(layout.bits, layout.heads, layout.dim).bytes == layout.nbytes
+    shape = native.page_shape(layout.bits, layout.heads, layout.dim, layout.sees)
+    assert shape.bytes == layout.nbytes
+
+
+CHOOSING = [PageFormat(KEY_HEADS, 64, bits, sees=4) for bits in (8, 16)]
+
+
+@pytest.mark.parametrize("layout", CHOOSING, ids=name)
+@pytest.mark.usefixtures("variant")
+def test_bounds_are_those_of_all_keys_of_a_page(layout: PageFormat) -> None:
+    sequences = Sequences(layout, [0, 0])
+    keys: list[list[Tensor]] = [[], []]
+    for counts in ([70, 5], [1, 31], [30, 9], [2, 64]):
+        tokens = sum(counts)
+        qkv = numbers(tokens, HEADS + 2 * KEY_HEADS, layout.dim, seed=tokens)
+        sequences.step(counts).remember(qkv, Turning.none(tokens, layout.dim))
+        for kept, new in zip(keys, qkv[:, HEADS : HEADS + KEY_HEADS].split(counts), strict=True):
+            kept.append(new)
+    for sequence, parts in enumerate(keys):
+        pages = torch.cat(parts).split(TOKENS)
+        table = sequences.tables[sequence][: len(pages)].long()
+        least, most = layout.bounds(sequences.pages[table]).unbind(dim=2)
+        for at, page in enumerate(pages):
+            assert torch.equal(least[at], page.amin(dim=0).bfloat16().float())
+            assert torch.equal(most[at], page.amax(dim=0).bfloat16().float())
+
+
+@pytest.mark.parametrize("layout", CHOOSING, ids=name)
+@pytest.mark.usefixtures("variant")
+def test_a_token_sees_the_pages_in_which_it_could_find_most(layout: PageFormat) -> None:
+    """Each page has values of its own number, so what is seen tells which pages were."""
+    pages, dim = 9, layout.dim
+    tokens = pages * TOKENS - 5
+    qkv = 0.05 * numbers(tokens, HEADS + 2 * KEY_HEADS, dim)
+    number = torch.arange(tokens) // TOKENS
+    qkv[:, HEADS + KEY_HEADS :] = torch.nn.functional.one_hot(number, dim).float().unsqueeze(1)
+    wanted = {0: (2, 5), 1: (3, 6)}  # by key head, each of them for one of its query heads
+    for head, places in wanted.items():
+        for axis, page in enumerate(places):
+            qkv[page * TOKENS + 7, HEADS + head, axis] = 3 * (-1) ** axis
+    sequences = Sequences(layout, [0], room=tokens + 8)
+    sequences.step([tokens]).remember(qkv, Turning.none(tokens, dim))
+    new = torch.zeros(2, HEADS + 2 * KEY_HEADS, dim)
+    for head in range(HEADS):
+        new[:, head, head % 2] = 40 * (-1) ** (head % 2)
+    new[:, HEADS + KEY_HEADS :, -1] = 1
+    step = sequences.step([2])
+    got = step.attend(step.remember(new, Turning.none(2, dim)))
+    for head in range(HEADS):
+        seen = set((got[0, head, :pages] > 1e-6).nonzero().flatten().tolist())
+        assert seen == {0, *wanted[head // 2], pages - 1}
+        assert got[0, head, :pages].sum() + got[0, head, -1] == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize("layout", CHOOSING, ids=name)
+@pytest.mark.usefixtures("variant")
+def test_many_tokens_and_short_sequences_see_all(layout: PageFormat) -> None:
+    whole = PageFormat(KEY_HEADS, layout.dim, layout.bits)
+    for counts in ([layout.sees * TOKENS], [layout.sees * TOKENS - 3, 3], [200, 9]):
+        outs: list[Tensor] = []
+        for one in (layout, whole):
+            sequences = Sequences(one, [0])
+            for seed, count in enumerate(counts):
+                qkv = numbers(count, HEADS + 2 * KEY_HEADS, one.dim, seed=seed)
+                step = sequences.step([count])
+                out = step.attend(step.remember(qkv, Turning.none(count, one.dim)))
+            outs.append(out)
+        assert torch.equal(*outs)
