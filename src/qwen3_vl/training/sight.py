@@ -68,9 +68,10 @@ ASKED = (
     *[Asked(1, 2.5)] * 2,  # the middle between all things of its kind, which only these move
     Asked(1 + len(COLOURS), 1.0, mostly_nothing=True),  # what covers it in the next frame
     Asked(1 + len(SHAPES), 1.0, mostly_nothing=True),
+    Asked(1 + len(COLOURS), 1.0, mostly_nothing=True),  # a number of its kind
 )
 _COLOUR, _SHAPE, _MIDDLE, _SIDES, _PLACE = 2, 3, 4, 5, 13
-_ALIKE, _FIELD, _ODD, _LETTER, _NEAREST, _BETWEEN, _LATER = 17, 19, 21, 22, 24, 26, 28
+_ALIKE, _FIELD, _ODD, _LETTER, _NEAREST, _BETWEEN, _LATER, _KIND = 17, 19, 21, 22, 24, 26, 28, 30
 """Where the answers to these begin."""
 
 
@@ -94,6 +95,7 @@ def truth(view: View, rows: int, columns: int) -> NDArray[np.int64]:
         covered, middle = _covered(thing, canvas, rows, columns)
         sides = np.array(box(thing, canvas))
         told[covered, _COLOUR : _SHAPE + 1] = 1 + np.array(_classes(thing))
+        told[covered, _KIND] = 1 + _kind(thing)
         told[covered, _SIDES:_PLACE] = [*sides, *(sides // 100)]
         alike = kinds[thing.name], colours[thing.colour]
         told[covered, _ALIKE:_FIELD] = np.minimum(alike, _MOST_ALIKE)
@@ -106,7 +108,7 @@ def truth(view: View, rows: int, columns: int) -> NDArray[np.int64]:
         told[(*middle, _MIDDLE)] = 1
     for thing in (view.later or view).things:
         covered, _ = _covered(thing, canvas, rows, columns)
-        told[covered, _LATER:] = 1 + np.array(_classes(thing))
+        told[covered, _LATER:_KIND] = 1 + np.array(_classes(thing))
     return told
 
 
@@ -127,6 +129,16 @@ def _covered(
 def _classes(thing: Thing) -> tuple[int, int]:
     """The numbers of its colour and of its shape."""
     return list(COLOURS).index(thing.colour), SHAPES.index(thing.shape)
+
+
+def _kind(thing: Thing) -> int:
+    """A number that differs between any two kinds which share colour or shape.
+
+    It is no sum of what colour and shape tell each, so a tower that can say it knows kinds as such.
+    Without that, who looks for red stars sees something of red rings and of blue stars too, and
+    counts are wrong where both are there.
+    """
+    return sum(_classes(thing)) % len(COLOURS)
 
 
 def _between(name: str, view: View) -> NDArray[np.float64]:

@@ -47,7 +47,7 @@ def test_each_patch_is_asked_what_lies_on_it() -> None:
     assert told[1, 3, :17].tolist() == [
         *(0, 0, blue, shape, 1, 250, 125, 500, 625, 2, 1, 5, 6, 3, 7, 4, 3)
     ]
-    assert told[1, 3, 17:].tolist() == [1, 1, *[-1] * 7, 375, 375, blue, shape]
+    assert told[1, 3, 17:].tolist() == [1, 1, *[-1] * 7, 375, 375, blue, shape, 1 + (5 + 4) % 8]
     assert told[0, 2, 4] == 0, "its middle is elsewhere"
     seven, a = 1 + SIGNS.index("7"), 1 + SIGNS.index("A")
     assert told[2, 6].tolist() == [
@@ -57,7 +57,7 @@ def test_each_patch_is_asked_what_lies_on_it() -> None:
         *[-1] * 5,
         *(6, 3),
         *[-1] * 4,
-        *(0, 0),
+        *(0, 0, 0),
     ]
     assert (told[:, :, :2] > 0).sum() == 2
 
@@ -90,6 +90,20 @@ def test_it_is_asked_for_the_middle_of_what_is_alike() -> None:
     assert told[3, 0, 26:28].tolist() == [-1, -1]
 
 
+def test_kinds_that_share_colour_or_shape_have_different_numbers() -> None:
+    canvas = Canvas(128, 64, (230, 230, 230))
+    numbers = {
+        (colour, shape): int(truth(View(canvas, (Thing(colour, shape, 0, 0, 32),)), 4, 8)[0, 0, 30])
+        for colour in COLOURS
+        for shape in SHAPES
+    }
+    for (one, shape), number in numbers.items():
+        assert 1 <= number <= 8
+        alike = [numbers[other, shape] for other in COLOURS if other != one]
+        alike += [numbers[one, other] for other in SHAPES if other != shape]
+        assert number not in alike
+
+
 def test_of_two_frames_it_is_asked_what_each_shows() -> None:
     first, second = (Canvas(64, 64, (20, 20, 20)) for _ in range(2))
     star, ring = Thing("red", "star", 0, 0, 32), Thing("blue", "ring", 16, 0, 32)
@@ -101,13 +115,13 @@ def test_of_two_frames_it_is_asked_what_each_shows() -> None:
     )
     told = truth(View(first, (star,), later=View(second, (ring,))), rows=4, columns=4)
     assert told[0, 0, 2:4].tolist() == red_star
-    assert told[0, 0, 28:].tolist() == [0, 0]
+    assert told[0, 0, 28:30].tolist() == [0, 0]
     assert told[0, 1, 2:4].tolist() == red_star
-    assert told[0, 1, 28:].tolist() == blue_ring
+    assert told[0, 1, 28:30].tolist() == blue_ring
     assert told[0, 2, 2:4].tolist() == [0, 0]
-    assert told[0, 2, 28:].tolist() == blue_ring
+    assert told[0, 2, 28:30].tolist() == blue_ring
     assert told[0, 2, 5] == -1, "boxes are asked of the first frame"
-    assert told[3, 3, 28:].tolist() == [0, 0]
+    assert told[3, 3, 28:30].tolist() == [0, 0]
 
 
 def test_a_moment_is_seen_as_in_a_video(processor: Qwen3VLProcessor) -> None:
