@@ -143,6 +143,7 @@ def main() -> None:
         "image_processor_type": "Qwen2VLImageProcessorFast",
         "processor_class": "Qwen3VLProcessor",
     }
+    # Of a video so many pixels in all that six frames have 192 × 192 each.
     video = pixels | {
         "size": {"shortest_edge": 6 * 192 * 192, "longest_edge": 16 * 256 * 256},
         "video_processor_type": "Qwen3VLVideoProcessor",
