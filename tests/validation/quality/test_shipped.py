@@ -20,7 +20,7 @@ RIGHT = {"colour_shape": 0.95, "copy": 0.95, "needle": 0.95, "recall": 0.95, "re
 SHOWN_BY = {
     "random_eviction": ("copy", "recall"),
     "two_bit_keys": ("copy", "recall"),
-    "dropped_visual_tokens": ("colour_shape", "several_images"),
+    "dropped_visual_tokens": ("ocr", "two_questions"),
     "wrong_rope_delta": ("several_images",),
     "flat_positions": ("several_images", "video"),
     "dropped_deepstack": ("relation", "several_images"),
