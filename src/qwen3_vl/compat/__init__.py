@@ -19,6 +19,7 @@ from typing import Any
 # A name, and the module that holds it; behind a colon what it is called there, if otherwise.
 _MODELS = {
     "MoeLayer": "qwen3_vl.models.experts",
+    "Quest": "qwen3_vl.optimization.kv_cache.quest",
     "Qwen3VLAttention": "qwen3_vl.models.text",
     "Qwen3VLConfig": "qwen3_vl.config.model",
     "Qwen3VLForConditionalGeneration": "qwen3_vl.models.qwen3_vl",
