@@ -16,6 +16,7 @@ struct Tile {
     const Stretch* stretch;
     size_t token, tokens;  // within the stretch
     size_t key_head;
+    bool chooses;  // one token, which sees some pages
 };
 
 // The first page, the last, and those between them in which a query could find most, so many in
@@ -107,8 +108,8 @@ void attend(const Kernels& kernels, Pool& pool, const Pass& pass, bool causal, c
         for (size_t head = 0; head < shape.heads; ++head) {
             for (size_t token = 0; token < one.count; token += together) {
                 const size_t tokens = std::min(together, one.count - token);
-                tiles.push_back(
-                    {many ? kernels.attend_many : kernels.attend, &one, token, tokens, head});
+                tiles.push_back({many ? kernels.attend_many : kernels.attend, &one, token, tokens,
+                                 head, chooses});
             }
         }
     }
@@ -132,7 +133,7 @@ void attend(const Kernels& kernels, Pool& pool, const Pass& pass, bool causal, c
                 std::fill_n(&seen[token * group], group, stretch.held + new_ones);
             }
             const size_t pages = (seen[0] + page_tokens - 1) / page_tokens;
-            if (shape.sees && stretch.count <= few && pages > shape.sees) {
+            if (tile.chooses && pages > shape.sees) {
                 choose(kernels, all, tile.key_head, queries.data(), group, pages, chosen);
                 all.table = chosen.data();
                 std::fill_n(seen.begin(), group, seen[0] - (pages - shape.sees) * page_tokens);

@@ -42,8 +42,8 @@ struct PageShape {
         const size_t scales = format == KeyFormat::int8 ? page_tokens * sizeof(float) : 0;
         return page_tokens * dim * number_bytes() + scales;
     }
-    size_t bounds_bytes() const { return sees ? 2 * dim * sizeof(BFloat16) : 0; }
-    size_t head_bytes() const { return 2 * half_bytes() + bounds_bytes(); }
+    size_t bounds_at() const { return 2 * half_bytes(); }  // bytes from the first key of a head
+    size_t head_bytes() const { return bounds_at() + (sees ? 2 * dim * sizeof(BFloat16) : 0); }
     size_t bytes() const { return heads * head_bytes(); }
 };
 

@@ -148,13 +148,19 @@ def test_harden_and_balance_write_models_that_answer_alike(
 
 @pytest.mark.parametrize(
     ("words", "reason"),
-    [("", "holds no conversation"), ("{", "line 1 is no JSON"), ('[{"role": "user"}]', "content")],
+    [
+        (b"", "holds no conversation"),
+        (b"{", "line 1 is no JSON"),
+        (b"5", "messages must be a list"),
+        (b'[{"role": "user"}]', "content"),
+        (b'"\xff"', "no text in UTF-8"),
+    ],
 )
 def test_balance_tells_what_is_wrong_with_prompts(
-    words: str, reason: str, qwen3_vl: Command, checkpoint: str, tmp_path: Path
+    words: bytes, reason: str, qwen3_vl: Command, checkpoint: str, tmp_path: Path
 ) -> None:
     talks = tmp_path / "talks.jsonl"
-    talks.write_text(words, "utf-8")
+    talks.write_bytes(words)
     done = qwen3_vl("balance", checkpoint, "-o", str(tmp_path / "x"), "--prompts", str(talks))
     assert done.returncode == 2
     assert reason in done.stderr

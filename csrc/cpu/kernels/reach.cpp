@@ -13,7 +13,7 @@ void reach(const Attention& all, size_t head, const float* q, size_t rows, size_
     for (size_t page = 0; page < pages; ++page) {
         const auto number = static_cast<size_t>(all.table[page]);
         const uint8_t* keys = all.pages + number * all.page_stride + head * shape.head_bytes();
-        const auto* low = reinterpret_cast<const BFloat16*>(keys + 2 * shape.half_bytes());
+        const auto* low = reinterpret_cast<const BFloat16*>(keys + shape.bounds_at());
         const BFloat16* high = low + dim;
         for (size_t row = 0; row < rows; ++row) {
             Vec sums = broadcast(0);

@@ -102,7 +102,7 @@ void write_page(const PageShape& shape, const float* key, const float* value, ui
         write_bf16(shape, key, value, keys, token);
     }
     if (!shape.sees) return;
-    auto* const bounds = reinterpret_cast<BFloat16*>(keys + 2 * shape.half_bytes());
+    auto* const bounds = reinterpret_cast<BFloat16*>(keys + shape.bounds_at());
     widen(key, shape.dim, token == 0, bounds);
 }
 

@@ -97,7 +97,11 @@ def _playground() -> Sequence[Sequence[Mapping[str, Any]]]:
 def _read(file: Path) -> Sequence[Sequence[Mapping[str, Any]]]:
     """Conversations as `chat` takes them: messages, or the words of a user."""
     talks: list[Sequence[Mapping[str, Any]]] = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file} is no text in UTF-8: {error}") from error
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:

@@ -97,9 +97,8 @@ def _keys(attention: Qwen3VLAttention) -> Joint:
     """
     half = attention.head_dim // 2
     pairs = torch.arange(half).repeat(2)
-    sides = (Side(norm, 0, "weight", pairs) for norm in (attention.k_norm, attention.q_norm))
-    written, read = sides
-    return Joint(half, (written,), (read,))
+    writer, reader = (Side(norm, channels=pairs) for norm in (attention.k_norm, attention.q_norm))
+    return Joint(half, (writer,), (reader,))
 
 
 def _values(attention: Qwen3VLAttention) -> Joint:
@@ -109,7 +108,7 @@ def _values(attention: Qwen3VLAttention) -> Joint:
     sharing = reader.in_features // writer.out_features
     shared = channels.expand(-1, sharing, -1).flatten()
     bias = (Side(writer, 0, "bias"),) if writer.bias is not None else ()
-    return Joint(writer.out_features, (Side(writer), *bias), (Side(reader, 1, "weight", shared),))
+    return Joint(writer.out_features, (Side(writer), *bias), (Side(reader, 1, channels=shared),))
 
 
 def scalable(model: Qwen3VLForConditionalGeneration) -> Qwen3VLForConditionalGeneration:

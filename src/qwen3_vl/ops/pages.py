@@ -122,17 +122,17 @@ class PageFormat:
         packed = self.pack(keys, values)
         if self.sees:
             old = self.bounds(stretch.pages[numbers[:1]]) if part.start else None
-            self._write_bounds(packed, self._bounds_of(k, part.start, old))
+            bounds = self._bounds_of(k, part.start, old)
+            self._tails(packed).copy_(_bytes(bounds.flatten(2).bfloat16()))
         stretch.pages[numbers] = packed
 
     def bounds(self, pages: Tensor) -> Tensor:
         """The least and the most of each dimension of the keys [pages, heads, 2, dim]."""
-        tails = pages.unflatten(1, (self.heads, -1))[:, :, 2 * self._half_bytes :]
-        return _as(tails, torch.bfloat16).float().unflatten(2, (2, self.dim))
+        return _as(self._tails(pages), torch.bfloat16).float().unflatten(2, (2, self.dim))
 
-    def _write_bounds(self, pages: Tensor, bounds: Tensor) -> None:
-        tails = pages.unflatten(1, (self.heads, -1))[:, :, 2 * self._half_bytes :]
-        tails.copy_(_bytes(bounds.flatten(2).bfloat16()))
+    def _tails(self, pages: Tensor) -> Tensor:
+        """Where bounds lie: [pages, heads, bytes], without a copy."""
+        return pages.unflatten(1, (self.heads, -1))[:, :, 2 * self._half_bytes :]
 
     def _bounds_of(self, k: Tensor, skipped: int, old: Tensor | None) -> Tensor:
         """Those of new keys, of which the first comes behind so many in its page."""

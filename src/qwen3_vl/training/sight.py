@@ -80,9 +80,7 @@ def truth(view: View, rows: int, columns: int) -> NDArray[np.int64]:
     canvas = view.canvas
     told = np.zeros((rows, columns, len(ASKED)), np.int64)
     told[:, :, _SIDES:_PLACE] = told[:, :, _ALIKE:_LATER] = _UNKNOWN
-    down = (np.arange(rows) + 0.5) / rows
-    across = (np.arange(columns) + 0.5) / columns
-    for place, share in ((_PLACE, down[:, None]), (_PLACE + 2, across)):
+    for place, share in ((_PLACE, _shares(rows)[:, None]), (_PLACE + 2, _shares(columns))):
         told[:, :, place], told[:, :, place + 1] = share * 10, share * 100 % 10
     for letter in view.letters:
         x, y = letter.centre
@@ -112,12 +110,16 @@ def truth(view: View, rows: int, columns: int) -> NDArray[np.int64]:
     return told
 
 
+def _shares(count: int) -> NDArray[np.float64]:
+    """How far along a side the middles of so many patches are."""
+    return (np.arange(count) + 0.5) / count
+
+
 def _covered(
     thing: Thing, canvas: Canvas, rows: int, columns: int
 ) -> tuple[NDArray[np.bool_], tuple[int, int]]:
     """The patches whose middle it covers, [rows, columns], and the one that has its own middle."""
-    down = (np.arange(rows) + 0.5) / rows
-    across = (np.arange(columns) + 0.5) / columns
+    down, across = _shares(rows), _shares(columns)
     left, top, right, bottom = np.array(box(thing, canvas)) / 1000
     covered = np.outer((down >= top) & (down < bottom), (across >= left) & (across < right))
     x, y = thing.centre
@@ -134,9 +136,9 @@ def _classes(thing: Thing) -> tuple[int, int]:
 def _kind(thing: Thing) -> int:
     """A number that differs between any two kinds which share colour or shape.
 
-    It is no sum of what colour and shape tell each, so a tower that can say it knows kinds as such.
-    Without that, who looks for red stars sees something of red rings and of blue stars too, and
-    counts are wrong where both are there.
+    Nothing that is said of each colour and of each shape adds up to it, so a tower that can tell it
+    knows kinds as such. One that does not sees something of red stars in red rings and in blue
+    stars too, and counts wrongly where both are there.
     """
     return sum(_classes(thing)) % len(COLOURS)
 

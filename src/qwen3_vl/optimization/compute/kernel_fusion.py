@@ -64,7 +64,9 @@ class KernelFusion:
             why = f"some {packed}, have adapters, or are bfloat16 beside others in one product"
             told.append(f"{loose} of {len(layers)} layers run module by module: {why}")
         elif not attends_in_pages(plan.seams):
-            why = "the cache is not kv_int8 or kv_bf16, or another technique decides about it"
+            why = (
+                "the cache is not kv_int8, kv_bf16 or quest, or another technique decides about it"
+            )
             told.append(f"attention of the decoder runs in torch: {why}")
         if loose := blocks.count(None):
             why = "not all of their weights are packed by vision_int8 and without"

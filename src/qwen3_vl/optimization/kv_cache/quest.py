@@ -37,9 +37,9 @@ class Quest:
 
     def __post_init__(self) -> None:
         if self.pages < 3:
-            raise ConfigError(f"quest: pages must be at least 3, not {self.pages}")
+            raise ConfigError(f"pages must be at least 3, not {self.pages}")
         if self.bits not in (8, 16):
-            raise ConfigError(f"quest: bits must be 8 or 16, not {self.bits}")
+            raise ConfigError(f"bits must be 8 or 16, not {self.bits}")
 
     def apply(self, plan: Plan) -> Plan:
         """Store the cache of every layer so."""

@@ -34,7 +34,7 @@ class HeadInt4:
 
     def __post_init__(self) -> None:
         if self.refine < 0:
-            raise ConfigError(f"head_int4: refine must be at least 0, not {self.refine}")
+            raise ConfigError(f"refine must be at least 0, not {self.refine}")
 
     def apply(self, plan: Plan) -> Plan:
         """Score so."""

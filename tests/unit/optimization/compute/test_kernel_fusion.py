@@ -185,7 +185,7 @@ def test_a_bfloat16_model_gets_bfloat16_back(bench: Bench) -> None:
         ((WeightInt4(), KvInt8(), VisionInt8()), ()),
         (
             (WeightInt4(), VisionInt8()),
-            ("attention of the decoder runs in torch: the cache is not kv_int8 or kv_bf16",),
+            ("attention of the decoder runs in torch: the cache is not kv_int8, kv_bf16 or quest",),
         ),
         (
             (WeightInt4(), KvInt8(), VisionInt8(), BlockSparseAttention()),
