@@ -1,6 +1,7 @@
 // Attention of a few queries that share a key head, over the pages of their sequence: as fast as
 // the pages come from memory. Values are added up in float32.
 #include "../kernels.h"
+#include "../simd/ahead.h"
 #include "scores.h"
 
 namespace qwen3_vl::QWEN3_VL_VARIANT {
@@ -56,13 +57,6 @@ void scale_weights(const float* scales, Scores* weights, size_t place) {
             store(to, load(to) * scale);
         }
     }
-}
-
-// Pages lie apart: the processor would wait for the first lines of each.
-inline void ask_for(const uint8_t* from, size_t bytes) {
-#if defined(__GNUC__)
-    for (size_t at = 0; at < bytes; at += line_bytes) __builtin_prefetch(from + at, 0, 2);
-#endif
 }
 
 inline size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
