@@ -3,8 +3,18 @@
 #include <cstdint>
 
 #ifdef __linux__
+#include <sys/auxv.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#endif
+
+#if defined(__aarch64__) || defined(_M_ARM64)
+#define QWEN3_VL_ARM 1
+#if defined(__APPLE__)
+#include <sys/sysctl.h>
+#elif defined(_WIN32)
+#include <windows.h>
+#endif
 #endif
 
 #if defined(__x86_64__) || defined(_M_X64)
@@ -111,12 +121,27 @@ bool avx512bf16() { return false; }
 bool amx() { return false; }
 #endif
 
-bool neon() {
-#if defined(__aarch64__) || defined(_M_ARM64)
-    return true;
+#ifdef QWEN3_VL_ARM
+bool neon() { return true; }
+
+bool neondot() {
+#if defined(__linux__)
+    constexpr unsigned long dot_product = 1ul << 20;  // HWCAP_ASIMDDP
+    return getauxval(AT_HWCAP) & dot_product;
+#elif defined(__APPLE__)
+    int has = 0;
+    size_t size = sizeof has;
+    return sysctlbyname("hw.optional.arm.FEAT_DotProd", &has, &size, nullptr, 0) == 0 && has;
+#elif defined(_WIN32)
+    constexpr DWORD dot_product = 43;  // PF_ARM_V82_DP_INSTRUCTIONS_AVAILABLE
+    return IsProcessorFeaturePresent(dot_product);
 #else
     return false;
 #endif
 }
+#else
+bool neon() { return false; }
+bool neondot() { return false; }
+#endif
 
 }  // namespace qwen3_vl::features

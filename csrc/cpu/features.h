@@ -11,5 +11,6 @@ bool avx512vnni();
 bool avx512bf16();
 bool amx();  // asks the operating system for the tiles, as each process must
 bool neon();
+bool neondot();
 
 }  // namespace qwen3_vl::features

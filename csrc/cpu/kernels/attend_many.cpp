@@ -87,8 +87,7 @@ struct Tile : Way<tile_tokens> {
         for (size_t token = 0; token < tokens; token += 2, line += 2 * tile_columns) {
             Quads pairs[tile_panels];
             for (size_t panel = 0; panel < tile_panels; ++panel) {
-                const int16_t* from = line + 2 * panel * panel_rows;
-                pairs[panel] = load_quads(reinterpret_cast<const uint8_t*>(from));
+                pairs[panel] = load_numbers(line + 2 * panel * panel_rows);
             }
             for (size_t row = 0; row < tile_tokens; ++row) {
                 int32_t both;

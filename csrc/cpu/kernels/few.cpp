@@ -43,7 +43,7 @@ struct Int8 {
         WideSums sums[tokens];
         for (size_t token = 0; token < tokens; ++token) {
             const int32_t offset = whole(offsets[token]);
-            sums[token] = start_wide(offset * (int8_zero / int4_zero));
+            sums[token] = start_wide(offset * (byte_zero / int4_zero));
         }
         for (size_t line = 0; line < lines; ++line, x += tokens) {
             ask_for(from + line * line_bytes);

@@ -16,7 +16,7 @@ void bytes(const Panel* weights, size_t quads, const int32_t* x, const int32_t* 
         for (size_t group = 0; group < quads * quad / group_inputs; ++group) {
             offset += whole(offsets[group * many_tokens + token]);
         }
-        for (WideSums& one : sums[token]) one = start_wide(offset * (int8_zero / int4_zero));
+        for (WideSums& one : sums[token]) one = start_wide(offset * (byte_zero / int4_zero));
     }
     for (size_t at = 0; at < quads; ++at, x += many_tokens) {
         Quads codes[panels];

@@ -17,7 +17,7 @@ inline void round_query(const float* q, size_t dim, int8_t* codes, int32_t& offs
     for (size_t i = 0; i < dim; i += Vec::lanes) store(codes + i, load(q + i) * inverse);
     int32_t total = 0;
     for (size_t i = 0; i < dim; ++i) total += codes[i];
-    offset = -int8_zero * total;
+    offset = -byte_zero * total;
 }
 
 // Queries whose quads are interleaved.

@@ -8,6 +8,8 @@
 namespace qwen3_vl::QWEN3_VL_VARIANT {
 namespace {
 
+constexpr int32_t byte_zero = int8_zero;  // of bytes as products take them
+
 // Sixteen rows of four unsigned codes.
 struct Quads {
     __m256i first, second;  // rows 0…7, 8…15
@@ -16,6 +18,11 @@ struct Quads {
 inline Quads load_quads(const uint8_t* line) {
     const __m256i* from = reinterpret_cast<const __m256i*>(line);
     return {_mm256_load_si256(from), _mm256_load_si256(from + 1)};
+}
+
+// The same of 16-bit numbers, two a row.
+inline Quads load_numbers(const int16_t* line) {
+    return load_quads(reinterpret_cast<const uint8_t*>(line));
 }
 
 inline void load_nibbles(const uint8_t* line, Quads& lower, Quads& upper) {

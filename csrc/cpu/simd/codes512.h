@@ -8,12 +8,19 @@
 namespace qwen3_vl::QWEN3_VL_VARIANT {
 namespace {
 
+constexpr int32_t byte_zero = int8_zero;  // of bytes as products take them
+
 // Sixteen rows of four unsigned codes.
 struct Quads {
     __m512i all;
 };
 
 inline Quads load_quads(const uint8_t* line) { return {_mm512_load_si512(line)}; }
+
+// The same of 16-bit numbers, two a row.
+inline Quads load_numbers(const int16_t* line) {
+    return load_quads(reinterpret_cast<const uint8_t*>(line));
+}
 
 inline void load_nibbles(const uint8_t* line, Quads& lower, Quads& upper) {
     const __m512i mask = _mm512_set1_epi8(15);

@@ -2,4 +2,4 @@
 
 #include "floats_neon.h"
 #include "pairs_float.h"
-#include "quads_scalar.h"
+#include "quads_neon.h"

@@ -11,6 +11,7 @@ namespace {
 constexpr bool one_scale = true;
 constexpr size_t tile_tokens = 4, tile_panels = 1;
 constexpr int largest_against_bytes = 127;
+constexpr int32_t byte_zero = int8_zero;  // of bytes as products take them
 
 // Sixteen rows of four unsigned codes.
 struct Quads {
@@ -21,6 +22,11 @@ inline Quads load_quads(const uint8_t* line) {
     Quads quads;
     memcpy(quads.code, line, sizeof quads.code);
     return quads;
+}
+
+// The same of 16-bit numbers, two a row.
+inline Quads load_numbers(const int16_t* line) {
+    return load_quads(reinterpret_cast<const uint8_t*>(line));
 }
 
 inline void load_nibbles(const uint8_t* line, Quads& lower, Quads& upper) {

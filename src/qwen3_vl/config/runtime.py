@@ -20,7 +20,9 @@ from qwen3_vl.config.reading import refuse_unknown
 from qwen3_vl.config.recipe import parse
 from qwen3_vl.errors import ConfigError
 
-Kernels = Literal["amx", "avx512bf16", "avx512vnni", "avx512", "avxvnni", "avx2", "neon", "scalar"]
+Kernels = Literal[
+    "amx", "avx512bf16", "avx512vnni", "avx512", "avxvnni", "avx2", "neondot", "neon", "scalar"
+]
 """Variants of the compiled kernels, fastest first."""
 
 

@@ -23,6 +23,7 @@ KERNELS_NEED: Mapping[Kernels, frozenset[str]] = {
     "avx512": _AVX512,
     "avxvnni": _AVX2 | {"avx_vnni"},
     "avx2": _AVX2,
+    "neondot": frozenset({"neon", "dotprod"}),
     "neon": frozenset({"neon"}),
     "scalar": frozenset(),
 }

@@ -1,0 +1,5 @@
+#pragma once
+
+#include "floats_neon.h"
+#include "pairs_float.h"
+#include "quads_neondot.h"
