@@ -230,13 +230,12 @@ class SightBatch:
 class Sight:
     """The course: a tower, and what reads its tokens."""
 
-    def __init__(self, tower: VisionModel, views: Views, seed: int = 0) -> None:
+    def __init__(self, tower: VisionModel, views: Views) -> None:
         hear_positions(tower)
         classes = sum(one.classes for one in ASKED)
         reader = nn.Linear(tower.config.out_hidden_size, tower.config.merge_area * classes)
-        generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
-            reader.weight.normal_(std=0.02, generator=generator)
+            reader.weight.zero_()  # so nothing it does not understand disturbs a tower that sees
             reader.bias.zero_()
         self.module = nn.ModuleDict(
             {"visual": tower, "reader": reader.to(tower.pos_embed.weight.device)}

@@ -28,7 +28,7 @@ SIGNS = CHARACTERS + "."
 _SHARES = {"counted": 0.35, "scattered": 0.17, "in rows": 0.08, "written": 0.28, "moment": 0.12}
 """How often a view has things to count, things anywhere, things in rows or letters, or is a moment
 of a video."""
-_LARGE = 0.3
+_LARGE = 0.4
 """How often a view with letters is as large as any: there they are shown smallest."""
 _CHANGES = ((0, 0), (0, 1), (0, 1), (0, 1), (0, None), (None, 0))
 """Which thing two frames show: the same, one and then another, or in one of them nothing."""
