@@ -110,8 +110,8 @@ _RISES_AFTER: Mapping[str, float] = {
 }
 """The same when all lessons are over: what is small gets larger again, and shrinks slowly."""
 _GENTLY = 0.3
-"""The learning rate of a run that begins from a model, as a share of that from nothing. With all of
-it the tower forgets in some hundred steps what it takes most of the run to see again."""
+"""The learning rate of a run that begins from a model, as a share of that from nothing: so it loses
+less of what it has learned."""
 _SEEDS_APART = 10**9
 """Items of one seed, which no other has."""
 _ADDING = ("o_proj.weight", "down_proj.weight", "attn.proj.weight", "mlp.linear_fc2.weight")
