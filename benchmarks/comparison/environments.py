@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
+# GCC takes the shapes of AMX tiles for stores that nobody reads: llama.cpp would end with a
+# segmentation fault on machines that have tiles.
+KEEP_STORES = "-DCMAKE_CXX_FLAGS='-fno-tree-dse -fno-dse'"
 TORCH = ("torch==2.13.0",)
 # On its own: what it depends on would bring another torch, and with it CUDA.
 TORCHVISION = ("--no-deps", "torchvision==0.28.0")
@@ -44,7 +47,7 @@ class Environment:
             home.mkdir(parents=True, exist_ok=True)
             log = folder / f"{self.name}.log"
             with log.open("w") as told:
-                self._run([sys.executable, "-m", "venv", str(home)], told.fileno(), log)
+                self._run([sys.executable, "-m", "venv", "--clear", str(home)], told.fileno(), log)
                 for step in self.steps:
                     install = [str(python), "-m", "pip", "install", *step]
                     self._run(install, told.fileno(), log)
@@ -74,9 +77,9 @@ class OurOwn:
         return self.otherwise.python(folder)
 
 
-def llama_cpp(name: str, *switches: str) -> Environment:
-    """llama.cpp compiled here with these switches of its build."""
-    build = " ".join(f"-DGGML_{switch}" for switch in switches)
+def llama_cpp(name: str, *switches: str, also: str = "") -> Environment:
+    """llama.cpp compiled here with these switches of its build, and what CMake is told beside."""
+    build = " ".join((*(f"-DGGML_{switch}" for switch in switches), also)).strip()
     # A wheel in pip's cache could have been compiled with other switches.
     compiled = ("--no-cache-dir", "--no-binary", "llama-cpp-python")
     return Environment(
@@ -92,7 +95,7 @@ TORCHAO = Environment(
     "torchao",
     [TORCH, TORCHVISION, ("transformers==5.23.0", "torchao==0.18.0", "pillow>=10.4")],
 )
-LLAMA_CPP = llama_cpp("llama_cpp", "NATIVE=ON")
+LLAMA_CPP = llama_cpp("llama_cpp", "NATIVE=ON", also=KEEP_STORES)
 LLAMA_CPP_AVX2 = llama_cpp(
     "llama_cpp_avx2",
     *("NATIVE=OFF", "AVX=ON", "AVX2=ON", "FMA=ON", "F16C=ON", "BMI2=ON", "AVX512=OFF"),

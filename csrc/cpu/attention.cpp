@@ -39,43 +39,43 @@ void choose(const Kernels& kernels, const Attention& all, size_t head, const flo
 
 }  // namespace
 
-void remember(const Kernels& kernels, Pool& pool, const Pass& pass, const Projected& tokens,
+void remember(const Kernels& kernels, Pool& pool, const Pass& pass, const Projected& some,
               float* q) {
     const std::lock_guard<std::mutex> turn(pool.turn());
     const PageShape& shape = pass.shape;
     const size_t dim = shape.dim, heads = pass.heads, threads = static_cast<size_t>(pool.threads());
     const float scale = 1 / std::sqrt(static_cast<float>(dim));
     const auto keep = [&](size_t token, uint8_t* page, size_t place) {
-        const float* row = tokens.qkv + token * (heads + 2 * shape.heads) * dim;
-        const float* turns = tokens.turns + token * dim;
+        const float* row = some.qkv + (token - some.first) * (heads + 2 * shape.heads) * dim;
+        const float* turns = some.turns + token * dim;
         for (size_t head = 0; head < heads; ++head, row += dim) {
-            kernels.turn_head(row, tokens.q_norm, tokens.eps, turns, dim, scale,
+            kernels.turn_head(row, some.q_norm, some.eps, turns, dim, scale,
                               q + (token * heads + head) * dim);
         }
         for (size_t head = 0; head < shape.heads; ++head, row += dim) {
             alignas(line_bytes) float key[most_dim];
-            kernels.turn_head(row, tokens.k_norm, tokens.eps, turns, dim, 1, key);
+            kernels.turn_head(row, some.k_norm, some.eps, turns, dim, 1, key);
             kernels.write_page(shape, key, row + shape.heads * dim, page, head, place);
         }
     };
-    const Stretch& last = pass.stretches[pass.count - 1];
-    const size_t all = last.first + last.count;
+    const size_t end = some.first + some.count;
     // Where a thread begins: with bounds, only one may write to a page.
-    const auto start = [&](size_t token) {
-        if (!shape.sees) return token;
+    const auto start = [&](size_t thread) {
+        const size_t token = some.first + some.count * thread / threads;
+        if (!shape.sees || thread == 0 || thread == threads) return token;
         for (size_t i = 0; i < pass.count; ++i) {
             const Stretch& one = pass.stretches[i];
             if (token <= one.first || token >= one.first + one.count) continue;
             const size_t at = one.held + token - one.first;
             const size_t page_end = (at + page_tokens - 1) / page_tokens * page_tokens;
-            return one.first + std::min(one.count, page_end - one.held);
+            return std::min({end, one.first + one.count, one.first + page_end - one.held});
         }
         return token;
     };
-    const auto part = [&](size_t begin, size_t end) {
+    const auto part = [&](size_t begin, size_t before) {
         for (size_t i = 0; i < pass.count; ++i) {
             const Stretch& one = pass.stretches[i];
-            const size_t stop = std::min(end, one.first + one.count);
+            const size_t stop = std::min(before, one.first + one.count);
             for (size_t token = std::max(begin, one.first); token < stop; ++token) {
                 const size_t at = one.held + token - one.first;
                 const size_t number = static_cast<size_t>(one.table[at / page_tokens]);
@@ -83,10 +83,10 @@ void remember(const Kernels& kernels, Pool& pool, const Pass& pass, const Projec
             }
         }
     };
-    if (all == 1) return part(0, 1);
+    if (some.count == 1) return part(some.first, end);
     pool.run([&](int thread) {
         const size_t at = static_cast<size_t>(thread);
-        part(start(all * at / threads), start(all * (at + 1) / threads));
+        part(start(at), start(at + 1));
     });
 }
 

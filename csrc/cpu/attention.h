@@ -21,18 +21,22 @@ struct Pass {
     size_t page_stride;  // bytes from one page to the next
     const Stretch* stretches;
     size_t count, heads;  // stretches; heads of queries
+
+    size_t tokens() const { return stretches[count - 1].first + stretches[count - 1].count; }
 };
 
-// What the projections made of the new tokens, and what makes queries and keys of it.
+// What the projections made of some of the new tokens, and what makes queries and keys of it.
 struct Projected {
-    const float* qkv;              // [tokens, heads + 2 · key heads, dim]
+    size_t first, count;           // which tokens of the pass
+    const float* qkv;              // [count, heads + 2 · key heads, dim]
     const float* turns;            // [tokens, dim]: cosines [dim / 2] and sines of each position
     const float *q_norm, *k_norm;  // [dim]; null: none
     float eps;
 };
 
-// Writes keys and values to their pages, and queries, ready to attend, to `q` [tokens, heads, dim].
-void remember(const Kernels& kernels, Pool& pool, const Pass& pass, const Projected& tokens,
+// Writes keys and values to their pages, and queries, ready to attend, to their place in `q`
+// [tokens, heads, dim].
+void remember(const Kernels& kernels, Pool& pool, const Pass& pass, const Projected& some,
               float* q);
 
 // Each new token sees all that its sequence had, and those of the pass: up to itself, or if it is

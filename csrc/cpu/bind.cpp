@@ -69,8 +69,8 @@ void remember_all(const Variant& variant, Pool& pool, const PageShape& shape, st
                   std::uintptr_t k_norm, float eps, std::uintptr_t q) {
     const Pass pass = {shape, stride, pointer<const Stretch>(stretches), count, heads};
     remember(*variant.kernels, pool, pass,
-             {pointer<const float>(qkv), pointer<const float>(turns), pointer<const float>(q_norm),
-              pointer<const float>(k_norm), eps},
+             {0, pass.tokens(), pointer<const float>(qkv), pointer<const float>(turns),
+              pointer<const float>(q_norm), pointer<const float>(k_norm), eps},
              pointer<float>(q));
 }
 

@@ -30,6 +30,15 @@ namespace qwen3_vl::features {
 
 bool scalar() { return true; }
 
+size_t core_cache() {
+#ifdef _SC_LEVEL2_CACHE_SIZE
+    if (const long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE); bytes > 0) {
+        return static_cast<size_t>(bytes);
+    }
+#endif
+    return 512 * 1024;
+}
+
 #ifdef QWEN3_VL_X86
 namespace {
 

@@ -1,5 +1,8 @@
-// One question per variant: do this processor and its operating system run it?
+// One question per variant: do this processor and its operating system run it? And one about its
+// cache.
 #pragma once
+
+#include <stddef.h>
 
 namespace qwen3_vl::features {
 
@@ -12,5 +15,8 @@ bool avx512bf16();
 bool amx();  // asks the operating system for the tiles, as each process must
 bool neon();
 bool neondot();
+
+// Bytes of the cache that each core has for itself, or a usual number of them where nobody tells.
+size_t core_cache();
 
 }  // namespace qwen3_vl::features

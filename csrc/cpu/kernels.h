@@ -34,10 +34,10 @@ using Few = void(const uint8_t* weights, size_t blocks, const Rounded& x, size_t
 // Unpacks a panel of int4 weights; `room` is for unpacked_bytes(blocks).
 using Unpack = Panel(const uint8_t* weights, size_t blocks, uint8_t* room);
 
-// Multiplies up to `many_panels` panels with the tokens of a tile: block [tokens, width].
-using Many = void(const Panel* weights, size_t panels, size_t quads, const int32_t* x,
-                  const int32_t* offsets, const float* scales, size_t tokens, float* block,
-                  size_t width);
+// Multiplies up to `many_panels` panels with the tokens of a tile, to which all in `x` belongs:
+// block [tokens, width].
+using Many = void(const Panel* weights, size_t panels, size_t quads, const Rounded& x,
+                  size_t tokens, float* block, size_t width);
 
 // Puts some groups of one of a few tokens into their places as pairs, `apart` from each other.
 using PlaceFloatPairs = void(const float* x, size_t inputs, size_t begin, size_t end,
@@ -65,7 +65,7 @@ using WritePage = void(const PageShape& shape, const float* key, const float* va
 
 // Attends with some queries that share a key head: up to eight, or over pages in 8 bits so many
 // tiles of them; then `q` and `out` have room for whole tiles.
-constexpr size_t attend_tiles = 8;
+constexpr size_t attend_tiles = 16;
 using Attend = void(const Attention& all, size_t head, const float* q, size_t rows,
                     const size_t* seen, float* out, float* log_sums);
 

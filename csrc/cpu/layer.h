@@ -16,8 +16,9 @@ struct Layer {
     const float *into_bias, *out_bias, *first_bias, *second_bias;  // null: none
     bool causal;
 
-    // How many floats `run` works in.
+    // How many floats `run` works in, and behind how many of them queries lie.
     size_t room(size_t tokens) const;
+    size_t queries_at(size_t tokens) const;
 };
 
 // Adds to `stream` [tokens, hidden] what attention and the MLP make of it.

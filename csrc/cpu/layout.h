@@ -46,6 +46,7 @@ struct Rounded {
     int32_t* quads;    // few: [inputs / 4][tokens]; many: [tiles][inputs / 4 / run][tokens][run]
     int32_t* offsets;  // [inputs / 32][tokens]; [tiles][inputs / 32][tokens of a tile]
     float* scales;     // [inputs / 32][tokens]; [tokens]
+    int32_t* sums = nullptr;  // of many tokens: of all codes of each
 };
 
 // Activations for weights in bfloat16, in pairs that lie as quads do. Up to eight tokens keep their

@@ -1,5 +1,7 @@
 #include "matmul.h"
 
+#include "features.h"
+
 #include <algorithm>
 #include <atomic>
 #include <mutex>
@@ -27,7 +29,14 @@ class Room {
     unsigned char* next_;
 };
 
-constexpr size_t most_panels = 16;  // that tokens meet together
+constexpr size_t most_panels = 64;   // that tokens meet while they are near
+constexpr size_t block_panels = 16;  // whose results lie together before they are written
+
+// Of weights that many tokens meet: they share the cache of a core with these.
+size_t near_bytes() {
+    static const size_t bytes = std::clamp<size_t>(features::core_cache() / 2, 1 << 17, 1 << 20);
+    return bytes;
+}
 
 // How much of what there is in a product.
 struct Extent {
@@ -64,12 +73,13 @@ class Integers {
         : kernels_(kernels), inputs_(product.matrices.inputs), extent_(extent) {
         for (const Matrix& matrix : product.matrices.all) {
             if (matrix.format == Format::int8) most_ = kernels.largest_against_bytes;
+            if (matrix.format == Format::int4) unpacks_ = true;
         }
         x_.quads = room.take<int32_t>(extent.places() * extent.inputs() / quad);
         x_.offsets = room.take<int32_t>(extent.places() * extent.groups());
         x_.scales = room.take<float>(extent.places() * (extent.is_few ? extent.groups() : 1));
-        unpacked_ =
-            room.take<uint8_t>(extent.is_few ? 0 : extent.threads * most_panels * panel_room());
+        x_.sums = room.take<int32_t>(extent.is_few ? 0 : extent.places());
+        unpacked_ = room.take<uint8_t>(extent.is_few ? 0 : extent.threads * unpacked_room());
     }
 
     static size_t panel_bytes(Format format, size_t blocks) {
@@ -94,7 +104,7 @@ class Integers {
     // A panel as many tokens meet it, the i-th of those that this thread takes together.
     Panel ready(const Place& place, size_t thread, size_t i) const {
         if (place.format == Format::int4) {
-            uint8_t* const room = unpacked_ + (thread * most_panels + i) * panel_room();
+            uint8_t* const room = unpacked_ + thread * unpacked_room() + i * panel_room();
             return kernels_.unpack_int4(place.weights, extent_.blocks, room);
         }
         const uint8_t* const scales = place.weights + extent_.inputs() / quad * line_bytes;
@@ -104,19 +114,25 @@ class Integers {
     void multiply_many(const Panel* panels, size_t count, size_t token, size_t tokens, float* block,
                        size_t width) const {
         const size_t quads = extent_.inputs() / quad;
-        const int32_t* x = x_.quads + token * quads;
-        const int32_t* offsets = x_.offsets + token * extent_.groups();
+        const Rounded x = {x_.quads + token * quads, x_.offsets + token * extent_.groups(),
+                           x_.scales + token, x_.sums + token};
         for (size_t i = 0, step; i < count; i += step) {
             step = together(panels + i, count - i);
-            kernels_.many(panels + i, step, quads, x, offsets, x_.scales + token, tokens,
-                          block + i * panel_rows, width);
+            kernels_.many(panels + i, step, quads, x, tokens, block + i * panel_rows, width);
         }
     }
 
     // Bytes of a panel as many tokens meet it.
     size_t panel_room() const { return rounded_up(unpacked_bytes(extent_.blocks), line_bytes); }
+    bool unpacks() const { return unpacks_; }
 
    private:
+    // Bytes for the panels that a thread takes together.
+    size_t unpacked_room() const {
+        const size_t least = std::max<size_t>(2, kernels_.many_panels) * panel_room();
+        return unpacks_ ? std::max(least, near_bytes()) : 0;
+    }
+
     // How many of these panels a kernel takes at once: they must be unpacked alike.
     size_t together(const Panel* panels, size_t count) const {
         const size_t most = std::min(count, kernels_.many_panels);
@@ -129,6 +145,7 @@ class Integers {
     const size_t inputs_;
     const Extent& extent_;
     int most_ = 127;
+    bool unpacks_ = false;
     Rounded x_;
     uint8_t* unpacked_;
 };
@@ -174,6 +191,7 @@ class Floats {
     }
 
     size_t panel_room() const { return panel_bytes(Format::bf16, extent_.blocks); }
+    bool unpacks() const { return false; }
 
    private:
     size_t pairs() const { return extent_.inputs() / pair; }
@@ -202,6 +220,8 @@ class Multiplication {
           normal_(room_.take<float>(product.norm.weight ? extent_.threads * normal_room() : 0)),
           results_(room_.take<float>(extent_.threads * results_room)) {
         for (const Matrix& matrix : product.matrices.all) panels_ += panels_of(matrix);
+        span_ = span();
+        if (extent_.is_few) next_ = extent_.threads * first_stretch();
     }
 
     size_t bytes(const void* scratch) const {
@@ -210,6 +230,10 @@ class Multiplication {
 
     void run() {
         pool_.run([this](int thread) { place_tokens(static_cast<size_t>(thread)); });
+        if (extent_.is_few) {
+            const void* const product = product_.matrices.all[0].panels;
+            pool_.expect(pool_.foresight().after(product, [this] { return first_reads(); }));
+        }
         pool_.run([this](int thread) {
             if (extent_.is_few) {
                 multiply_few(static_cast<size_t>(thread));
@@ -221,9 +245,8 @@ class Multiplication {
 
    private:
     static constexpr size_t most_tokens = 32;
-    static constexpr size_t results_room = most_tokens * most_panels * panel_rows;
-    static constexpr size_t stretches = 8;            // of the weights, for each thread
-    static constexpr size_t near_bytes = 256 * 1024;  // of weights: they share the cache of a core
+    static constexpr size_t results_room = most_tokens * block_panels * panel_rows;
+    static constexpr size_t stretches = 8;  // of the weights, for each thread
 
     static size_t panels_of(const Matrix& matrix) {
         return rounded_up(matrix.rows, panel_rows) / panel_rows;
@@ -296,18 +319,28 @@ class Multiplication {
         return room;
     }
 
-    // Each thread takes the next stretch of the weights that nobody has: a neighbour on the machine
-    // may slow one of them.
+    // Each thread has a stretch of the weights to begin with, and then takes the next that nobody
+    // has: a neighbour on the machine may slow one of them. The less is left the shorter they are,
+    // so that all end together.
     void multiply_few(size_t thread) {
+        const auto stretch = [this](size_t unit) {
+            return std::max<size_t>(1, (units() - unit) / (2 * extent_.threads));
+        };
+        multiply_few(thread, thread * first_stretch(),
+                     std::min((thread + 1) * first_stretch(), units()));
+        size_t unit = next_.load(std::memory_order_relaxed);
+        while (unit < units()) {
+            const size_t end = unit + stretch(unit);
+            if (!next_.compare_exchange_weak(unit, end, std::memory_order_relaxed)) continue;
+            multiply_few(thread, unit, end);
+            unit = next_.load(std::memory_order_relaxed);
+        }
+    }
+
+    void multiply_few(size_t thread, size_t unit, size_t end) const {
         float* const block = results_ + thread * results_room;
-        const size_t stretch = std::max<size_t>(1, units() / (stretches * extent_.threads));
-        for (size_t unit = 0, end = 0;; ++unit) {
-            if (unit == end) {
-                unit = next_.fetch_add(stretch, std::memory_order_relaxed);
-                if (unit >= units()) return;
-                end = std::min(unit + stretch, units());
-            }
-            Place found[most_panels];
+        for (; unit < end; ++unit) {
+            Place found[2];
             const size_t count = places(unit, found);
             for (size_t i = 0; i < count; ++i) {
                 numbers_.multiply_few(found[i], block + i * panel_rows, count * panel_rows);
@@ -316,33 +349,86 @@ class Multiplication {
         }
     }
 
-    // Each thread takes the next panels that nobody has; all tokens meet them while they are near.
+    size_t first_stretch() const {
+        return rounded_up(units(), 2 * extent_.threads) / (2 * extent_.threads);
+    }
+
+    // What threads with few tokens begin with, as far as half the cache of a core holds it.
+    std::vector<Soon> first_reads() const {
+        std::vector<Soon> reads(extent_.threads);
+        for (size_t thread = 0; thread < extent_.threads; ++thread) {
+            size_t room = features::core_cache() / 2;
+            const size_t end = std::min((thread + 1) * first_stretch(), units());
+            for (size_t unit = thread * first_stretch(); unit < end; ++unit) {
+                Place found[2];
+                const size_t count = places(unit, found);
+                for (size_t i = 0; i < count; ++i) {
+                    const size_t bytes = Numbers::panel_bytes(found[i].format, extent_.blocks);
+                    if (bytes > room || !append(reads[thread], {found[i].weights, bytes})) break;
+                    room -= bytes;
+                }
+            }
+        }
+        return reads;
+    }
+
+    // Panels lie one after the other, those of a gate beside them too.
+    static bool append(Soon& soon, const Span& more) {
+        for (Span& one : soon) {
+            if (one.bytes == 0) one.at = more.at;
+            if (one.at + one.bytes != more.at) continue;
+            one.bytes += more.bytes;
+            return true;
+        }
+        return false;
+    }
+
+    // Each thread takes the next panels that nobody has, with some of the tokens, which meet them
+    // while they are near.
     void multiply_many(size_t thread) {
         float* const block = results_ + thread * results_room;
-        for (size_t unit; (unit = next_.fetch_add(span(), std::memory_order_relaxed)) < units();) {
+        const size_t parts = token_parts(), jobs = rounded_up(units(), span_) / span_ * parts;
+        const size_t tiles = extent_.places() / extent_.together;
+        for (size_t job; (job = next_.fetch_add(1, std::memory_order_relaxed)) < jobs;) {
             Place found[most_panels];
             typename Numbers::Ready panels[most_panels];
             size_t count = 0;
-            for (size_t end = std::min(unit + span(), units()); unit < end; ++unit) {
+            const size_t first = job / parts * span_, part = job % parts;
+            for (size_t unit = first; unit < std::min(first + span_, units()); ++unit) {
                 count += places(unit, found + count);
             }
             for (size_t i = 0; i < count; ++i) panels[i] = numbers_.ready(found[i], thread, i);
-            for (size_t token = 0; token < product_.tokens; token += extent_.together) {
+            for (size_t tile = tiles * part / parts; tile < tiles * (part + 1) / parts; ++tile) {
+                const size_t token = tile * extent_.together;
                 const size_t tokens = std::min(extent_.together, product_.tokens - token);
                 ask_for_room(found, count, token, tokens);
-                numbers_.multiply_many(panels, count, token, tokens, block, count * panel_rows);
-                write(block, found, count, token, tokens);
+                for (size_t i = 0, step; i < count; i += step) {
+                    step = std::min(count - i, block_panels);
+                    numbers_.multiply_many(panels + i, step, token, tokens, block,
+                                           step * panel_rows);
+                    write(block, found + i, step, token, tokens);
+                }
             }
         }
     }
 
-    // How many units of many tokens a thread takes at once: as many as stay near while a tile of
-    // tokens meets them, but not so many that other threads would wait for it at the end.
+    // How many units of many tokens a thread takes at once: as many as stay near while tokens meet
+    // them. Where that would leave too little to share out, tokens are shared out too, or if that
+    // meant to unpack panels again, it takes fewer.
     size_t span() const {
-        const size_t near = near_bytes / (unit_panels() * numbers_.panel_room());
-        const size_t fair = units() / (stretches * extent_.threads);
+        const size_t near = near_bytes() / (unit_panels() * numbers_.panel_room());
+        const size_t fair = numbers_.unpacks() ? units() / shares() : units();
         return std::max<size_t>(1, std::min({near, fair, most_panels / unit_panels()}));
     }
+
+    size_t token_parts() const {
+        if (numbers_.unpacks()) return 1;
+        return std::min(extent_.places() / extent_.together,
+                        rounded_up(shares() * span_, units()) / units());
+    }
+
+    // What there must be to share out, so that no thread is waited for long.
+    size_t shares() const { return stretches * extent_.threads; }
 
     // The lines that results will be written to come near while they are computed.
     void ask_for_room(const Place* places, size_t count, size_t token, size_t tokens) const {
@@ -373,7 +459,7 @@ class Multiplication {
     const bool gated_;
     const size_t columns_;
     const Extent extent_;
-    size_t panels_ = 0;
+    size_t panels_ = 0, span_;
     Room room_;
     const Numbers numbers_;
     float* const normal_;

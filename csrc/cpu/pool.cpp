@@ -21,20 +21,41 @@ void pause() {
 #endif
 }
 
+}  // namespace
+
+// Some lines at a time: between them the thread looks whether it is called.
+bool Pool::Errand::go_on() {
+    constexpr std::size_t line = 64, lines = 4;
+    if (span == soon.size() || soon[span].bytes == 0) return false;
+#if defined(__GNUC__)
+    for (std::size_t i = 0; i < lines; ++i) __builtin_prefetch(soon[span].at + at + i * line, 0, 2);
+#endif
+    at += lines * line;
+    if (at >= soon[span].bytes) {
+        ++span;
+        at = 0;
+    }
+    return true;
+}
+
+// An errand that is the same as before goes on where it was.
+void Pool::take(Errand& errand, int thread) const {
+    if (errand.number == expectations_) return;
+    errand = {expected_ ? expected_[thread] : Soon{}, 0, 0, expectations_};
+}
+
 // Spins until `done()`, but no longer than the patience: says whether it is.
 template <typename Done>
-bool spin(const Done& done) {
+bool Pool::spin(const Done& done, Errand& errand) {
     const auto end = Clock::now() + patience;
     do {
         for (int i = 0; i < pauses_per_look; ++i) {
             if (done()) return true;
-            pause();
+            if (!errand.go_on()) pause();
         }
     } while (Clock::now() < end);
     return done();
 }
-
-}  // namespace
 
 Pool::Pool(int threads) {
     for (int thread = 1; thread < threads; ++thread) {
@@ -64,25 +85,28 @@ void Pool::start(Task task, const void* work) {
     if (workers_.empty()) return task(work, 0);
     task_ = task;
     work_ = work;
+    take(errand_, 0);
     running_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
     begun_.fetch_add(1);  // sequentially consistent with asleep_: nobody sleeps through a call
     if (asleep_.load() > 0) begun_.notify_all();
     task(work, 0);
     const auto ended = [this] { return running_.load(std::memory_order_acquire) == 0; };
-    while (!spin(ended)) std::this_thread::yield();  // more threads than cores
+    while (!spin(ended, errand_)) std::this_thread::yield();  // more threads than cores
 }
 
 void Pool::serve(int thread) {
     std::uint32_t seen = 0;
+    Errand errand;
     for (;;) {
         const auto called = [this, seen] { return begun_.load(std::memory_order_acquire) != seen; };
-        while (!spin(called)) {
+        while (!spin(called, errand)) {
             asleep_.fetch_add(1);
             begun_.wait(seen);
             asleep_.fetch_sub(1);
         }
         ++seen;
         if (stopping_) return;
+        take(errand, thread);
         task_(work_, thread);
         running_.fetch_sub(1, std::memory_order_release);
     }

@@ -2,6 +2,8 @@
 // over.
 #pragma once
 
+#include "foresight.h"
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -34,11 +36,33 @@ class Pool {
     // Room to work in, on a cache line; what was in it is lost when it grows.
     void* room(std::size_t bytes);
 
+    Foresight& foresight() { return foresight_; }
+
+    // From the next call of `run` on, threads that wait bring near what they will read; null:
+    // nothing. It is copied when a thread begins.
+    void expect(const Soon* of_each) {
+        expected_ = of_each;
+        ++expectations_;
+    }
+
    private:
     using Task = void (*)(const void* work, int thread);
 
+    // What a waiting thread brings near, and how far it has come.
+    struct Errand {
+        Soon soon = {};
+        std::size_t span = 0, at = 0;
+        std::uint32_t number = 0;
+
+        bool go_on();  // false: there is nothing left
+    };
+
+    template <typename Done>
+    static bool spin(const Done& done, Errand& errand);
+
     void start(Task task, const void* work);
     void serve(int thread);
+    void take(Errand& errand, int thread) const;
 
     // Each on its own cache line: what one thread writes must not slow what the others read.
     alignas(64) std::atomic<std::uint32_t> begun_{0};
@@ -46,7 +70,11 @@ class Pool {
     alignas(64) std::atomic<int> asleep_{0};
     Task task_ = nullptr;
     const void* work_ = nullptr;
+    const Soon* expected_ = nullptr;
+    std::uint32_t expectations_ = 0;
     bool stopping_ = false;
+    Errand errand_;  // of the thread that calls
+    Foresight foresight_;
     std::vector<std::thread> workers_;
     std::mutex turn_;
     std::unique_ptr<unsigned char[]> room_;

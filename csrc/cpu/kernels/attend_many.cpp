@@ -78,7 +78,8 @@ struct Tile : Way<tile_tokens> {
     }
 
     // Adds what the values of some columns are worth.
-    void add(const Values& values, size_t tokens, size_t at, size_t dim, float* out) const {
+    QWEN3_VL_APART void add(const Values& values, size_t tokens, size_t at, size_t dim,
+                            float* out) const {
         WideSums sums[tile_tokens][tile_panels];
         for (auto& row : sums) {
             for (WideSums& one : row) one = start_wide(0);

@@ -5,24 +5,32 @@
 namespace qwen3_vl::QWEN3_VL_VARIANT {
 namespace {
 
-constexpr size_t at_once = 4;                           // tiles of sums: the tiles 0 to 3
-constexpr size_t pair_lines = 2;                        // tokens of a line of a tile of values
-constexpr size_t values_tile = tile_side * pair_lines;  // tokens of such a tile
+constexpr size_t at_once = 4;                  // tiles of sums: the tiles 0 to 3
+constexpr size_t values_tile = 2 * tile_side;  // tokens of a tile of values
 
-// Makes 32 numbers the sums of two bfloat16 numbers each: 32 of the one kind, then what they leave.
-inline void split(Vec first, Vec second, BFloat16* to) {
-    const auto keep = [](Vec wide, BFloat16* at) {
-        const __m256bh narrow = _mm512_cvtneps_pbh(wide.value);
-        _mm256_store_si256(reinterpret_cast<__m256i*>(at),
-                           reinterpret_cast<const __m256i&>(narrow));
-    };
-    keep(first, to);
-    keep(second, to + Vec::lanes);
-    keep(first - load(to), to + 2 * Vec::lanes);
-    keep(second - load(to + Vec::lanes), to + 3 * Vec::lanes);
+// The upper halves of two registers, which are bfloat16 numbers, in pairs.
+inline __m512i upper_halves(Vec first, Vec second) {
+    const __m512i lower = _mm512_srli_epi32(_mm512_castps_si512(first.value), 16);
+    const __m512i upper = _mm512_castps_si512(second.value);
+    return _mm512_mask_mov_epi16(lower, 0xaaaaaaaa, upper);
 }
 
-// Values of some tokens in pairs of tokens: 16 columns of all of them, then the next.
+// What the upper half of each number leaves.
+inline Vec rest_of(Vec v) {
+    const __m512i upper = _mm512_set1_epi32(static_cast<int>(0xffff0000));
+    const __m512i kept = _mm512_and_si512(_mm512_castps_si512(v.value), upper);
+    return v - Vec{_mm512_castsi512_ps(kept)};
+}
+
+// Makes 32 numbers the sums of two bfloat16 numbers each: 32 of the one kind, then what they leave.
+// Both kinds lie in pairs of a number of `first` and one of `second`.
+inline void split(Vec first, Vec second, BFloat16* to) {
+    _mm512_store_si512(to, upper_halves(first, second));
+    _mm512_store_si512(to + values_tile, upper_halves(rest_of(first), rest_of(second)));
+}
+
+// Values of some tokens: 16 columns of all of them, then the next. A token and the sixteenth after
+// it make a pair.
 struct Values {
     alignas(line_bytes) BFloat16 pairs[some_tokens * most_dim];
     // Of keys and values; 0 for tokens that are not there.
@@ -34,25 +42,27 @@ struct Values {
 
     void lay_out(const uint8_t* const* pages, size_t tokens, const PageShape& shape) {
         const size_t dim = shape.dim;
-        for (size_t token = 0; token < some_tokens; ++token) {
-            key_scales[token] = scales[token] = 0;
-            if (token >= tokens) continue;
+        for (size_t token = 0; token < tokens; token += page_tokens) {
             const uint8_t* keys = pages[token / page_tokens] + page_tokens * dim;
-            const size_t place = token % page_tokens;
-            key_scales[token] = reinterpret_cast<const float*>(keys)[place];
-            scales[token] = reinterpret_cast<const float*>(keys + shape.half_bytes())[place];
+            memcpy(key_scales + token, keys, page_tokens * sizeof(float));
+            memcpy(scales + token, keys + shape.half_bytes(), page_tokens * sizeof(float));
+        }
+        for (size_t token = tokens; token < some_tokens; ++token) {
+            key_scales[token] = scales[token] = 0;
         }
         // To the end of the last page: what lies there is multiplied too, with nothing.
         const size_t whole = (tokens + page_tokens - 1) / page_tokens * page_tokens;
-        for (size_t token = 0; token < whole; token += pair_lines) {
+        static_assert(values_tile == page_tokens, "a page is a tile of values");
+        for (size_t token = 0; token < whole; token += page_tokens) {
             const uint8_t* half = pages[token / page_tokens] + shape.half_bytes();
-            const auto* row = reinterpret_cast<const int8_t*>(half) + token % page_tokens * dim;
-            for (size_t at = 0; at < dim; at += panel_rows) {
-                // Whole numbers below 256: their float32 has nothing where bfloat16 ends.
-                const __m512i first = _mm512_castps_si512(load(row + at).value);
-                const __m512i second = _mm512_castps_si512(load(row + dim + at).value);
-                _mm512_store_si512(pairs + some_tokens * at + token * panel_rows,
-                                   _mm512_or_si512(_mm512_srli_epi32(first, 16), second));
+            const auto* row = reinterpret_cast<const int8_t*>(half);
+            BFloat16* to = pairs + token * panel_rows;
+            for (size_t i = 0; i < tile_side; ++i, row += dim, to += 2 * panel_rows) {
+                for (size_t at = 0; at < dim; at += panel_rows) {
+                    // Whole numbers below 256: their float32 has nothing where bfloat16 ends.
+                    const Vec first = load(row + at), second = load(row + tile_side * dim + at);
+                    _mm512_store_si512(to + some_tokens * at, upper_halves(first, second));
+                }
             }
         }
     }
@@ -83,29 +93,40 @@ struct Tile : Way<tile_side> {
         }
     }
 
-    // Products with the keys of a page, 64 numbers of each at once: what lies behind the last meets
-    // zeros of the queries.
-    void score(const uint8_t* keys, size_t dim, int32_t* sums) const {
+    // Products with the keys of two pages, 64 numbers of each at once: what lies behind the last
+    // meets zeros of the queries.
+    void score(const uint8_t* first, const uint8_t* second, size_t dim, int32_t* sums) const {
         settle(codes);
         _tile_zero(0);
         _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
         for (size_t at = 0; at < dim; at += line_bytes) {
-            const uint8_t* const from = keys + at * panel_rows;
+            const size_t panel = at * panel_rows, next = panel + panel_rows * dim;
             _tile_loadd(4, codes[0] + at, most_dim);
-            _tile_loadd(5, from, line_bytes);
-            _tile_loadd(6, from + panel_rows * dim, line_bytes);
+            _tile_loadd(5, first + panel, line_bytes);
+            _tile_loadd(6, first + next, line_bytes);
             _tile_dpbsud(0, 4, 5);
             _tile_dpbsud(1, 4, 6);
+            _tile_loadd(5, second + panel, line_bytes);
+            _tile_loadd(6, second + next, line_bytes);
+            _tile_dpbsud(2, 4, 5);
+            _tile_dpbsud(3, 4, 6);
         }
         constexpr size_t stride = some_tokens * sizeof(int32_t);
         _tile_stored(0, sums, stride);
         _tile_stored(1, sums + panel_rows, stride);
+        _tile_stored(2, sums + 2 * panel_rows, stride);
+        _tile_stored(3, sums + 3 * panel_rows, stride);
     }
 
     void weigh(const uint8_t* const* pages, size_t first, size_t dim, const Values& values,
                Meeting& now) {
-        for (size_t place = 0; place < sees(first); place += page_tokens) {
-            score(pages[place / page_tokens], dim, now.sums[0] + place);
+        static_assert(some_pages % 2 == 0, "there is room for the sums of an even number of pages");
+        const size_t count = (sees(first) + page_tokens - 1) / page_tokens;
+        for (size_t page = 0; page < count; page += 2) {
+            const size_t next = page + 1 < count ? page + 1 : page;
+            score(pages[page], pages[next], dim, now.sums[0] + page * page_tokens);
         }
         // One after the other for all rows: what a row waits for, others fill.
         float highest[side];
@@ -165,22 +186,20 @@ void add(const Meeting& now, const Values& values, size_t tokens, size_t at, siz
     const size_t panels = (dim - at) / panel_rows;  // an even number
     for (size_t token = 0; token < tokens; token += values_tile) {
         constexpr size_t stride = sizeof now.weights[0];
-        const auto& some = now.weights[0][token / values_tile];
-        _tile_loadd(4, some[0], stride);
-        _tile_loadd(5, some[1], stride);
-        _tile_loadd(6, values.columns(at, token), line_bytes);
-        _tile_loadd(7, values.columns(at + panel_rows, token), line_bytes);
-        _tile_dpbf16ps(0, 4, 6);
-        _tile_dpbf16ps(1, 4, 7);
-        _tile_dpbf16ps(0, 5, 6);
-        _tile_dpbf16ps(1, 5, 7);
-        if (panels > 2) {
-            _tile_loadd(6, values.columns(at + 2 * panel_rows, token), line_bytes);
-            _tile_loadd(7, values.columns(at + 3 * panel_rows, token), line_bytes);
-            _tile_dpbf16ps(2, 4, 6);
-            _tile_dpbf16ps(3, 4, 7);
-            _tile_dpbf16ps(2, 5, 6);
-            _tile_dpbf16ps(3, 5, 7);
+        // All sums go on before the first does again: it takes as long as four products until they
+        // can.
+        for (const auto& kind : now.weights[0][token / values_tile]) {
+            _tile_loadd(4, kind, stride);
+            _tile_loadd(5, values.columns(at, token), line_bytes);
+            _tile_loadd(6, values.columns(at + panel_rows, token), line_bytes);
+            _tile_dpbf16ps(0, 4, 5);
+            _tile_dpbf16ps(1, 4, 6);
+            if (panels > 2) {
+                _tile_loadd(5, values.columns(at + 2 * panel_rows, token), line_bytes);
+                _tile_loadd(7, values.columns(at + 3 * panel_rows, token), line_bytes);
+                _tile_dpbf16ps(2, 4, 5);
+                _tile_dpbf16ps(3, 4, 7);
+            }
         }
     }
     _tile_stored(0, sums[0], line_bytes);

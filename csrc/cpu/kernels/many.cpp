@@ -9,15 +9,12 @@ namespace {
 
 // Codes of 8 bits.
 template <size_t tokens, size_t panels>
-void bytes(const Panel* weights, size_t quads, const int32_t* x, const int32_t* offsets,
+void bytes(const Panel* weights, size_t quads, const Rounded& rounded,
            WideSums (&sums)[tokens][panels]) {
     for (size_t token = 0; token < tokens; ++token) {
-        int32_t offset = 0;
-        for (size_t group = 0; group < quads * quad / group_inputs; ++group) {
-            offset += whole(offsets[group * many_tokens + token]);
-        }
-        for (WideSums& one : sums[token]) one = start_wide(offset * (byte_zero / int4_zero));
+        for (WideSums& one : sums[token]) one = start_wide(-byte_zero * rounded.sums[token]);
     }
+    const int32_t* x = rounded.quads;
     for (size_t at = 0; at < quads; ++at, x += many_tokens) {
         Quads codes[panels];
         for (size_t panel = 0; panel < panels; ++panel) {
@@ -33,9 +30,10 @@ void bytes(const Panel* weights, size_t quads, const int32_t* x, const int32_t* 
 
 // Codes of 4 bits, with scales of groups.
 template <size_t tokens, size_t panels>
-void nibbles(const Panel* weights, size_t quads, const int32_t* x, const int32_t* offsets,
+void nibbles(const Panel* weights, size_t quads, const Rounded& rounded,
              WideSums (&totals)[tokens][panels]) {
     constexpr size_t step = group_inputs / quad;
+    const int32_t *x = rounded.quads, *offsets = rounded.offsets;
     for (auto& token : totals) {
         for (WideSums& one : token) one = start_wide(0);
     }
@@ -65,18 +63,17 @@ void nibbles(const Panel* weights, size_t quads, const int32_t* x, const int32_t
 }
 
 template <size_t tokens, size_t panels>
-void tile(const Panel* weights, size_t quads, const int32_t* x, const int32_t* offsets,
-          const float* scales, float* block, size_t width) {
+void tile(const Panel* weights, size_t quads, const Rounded& x, float* block, size_t width) {
     WideSums sums[tokens][panels];
     if constexpr (one_scale) {
-        bytes<tokens, panels>(weights, quads, x, offsets, sums);
+        bytes<tokens, panels>(weights, quads, x, sums);
     } else if (weights[0].scales == nullptr) {
-        bytes<tokens, panels>(weights, quads, x, offsets, sums);
+        bytes<tokens, panels>(weights, quads, x, sums);
     } else {
-        nibbles<tokens, panels>(weights, quads, x, offsets, sums);
+        nibbles<tokens, panels>(weights, quads, x, sums);
     }
     for (size_t token = 0; token < tokens; ++token, block += width) {
-        const Vec scale = broadcast(scales[token]);
+        const Vec scale = broadcast(x.scales[token]);
         for (size_t panel = 0; panel < panels; ++panel) {
             const Rows rows = to_rows(sums[token][panel]);
             for (size_t part = 0; part < Rows::parts; ++part) {
@@ -89,24 +86,23 @@ void tile(const Panel* weights, size_t quads, const int32_t* x, const int32_t* o
 }
 
 template <size_t panels>
-void by_tokens(const Panel* weights, size_t quads, const int32_t* x, const int32_t* offsets,
-               const float* scales, size_t tokens, float* block, size_t width) {
-    using Tile =
-        void(const Panel*, size_t, const int32_t*, const int32_t*, const float*, float*, size_t);
+void by_tokens(const Panel* weights, size_t quads, const Rounded& x, size_t tokens, float* block,
+               size_t width) {
+    using Tile = void(const Panel*, size_t, const Rounded&, float*, size_t);
     static constexpr Tile* tiles[] = {tile<1, panels>, tile<2, panels>, tile<3, panels>,
                                       tile<4, panels>, tile<5, panels>, tile<6, panels>,
                                       tile<7, panels>, tile<8, panels>};
-    tiles[tokens - 1](weights, quads, x, offsets, scales, block, width);
+    tiles[tokens - 1](weights, quads, x, block, width);
 }
 
 }  // namespace
 
-void many(const Panel* weights, size_t panels, size_t quads, const int32_t* x,
-          const int32_t* offsets, const float* scales, size_t tokens, float* block, size_t width) {
+void many(const Panel* weights, size_t panels, size_t quads, const Rounded& x, size_t tokens,
+          float* block, size_t width) {
     if (panels == 1) {
-        by_tokens<1>(weights, quads, x, offsets, scales, tokens, block, width);
+        by_tokens<1>(weights, quads, x, tokens, block, width);
     } else {
-        by_tokens<2>(weights, quads, x, offsets, scales, tokens, block, width);
+        by_tokens<2>(weights, quads, x, tokens, block, width);
     }
 }
 

@@ -3,20 +3,16 @@
 
 namespace qwen3_vl::QWEN3_VL_VARIANT {
 
-void many(const Panel* weights, size_t panels, size_t quads, const int32_t* x,
-          const int32_t* offsets, const float* scales, size_t tokens, float* block, size_t width) {
+void many(const Panel* weights, size_t panels, size_t quads, const Rounded& x, size_t tokens,
+          float* block, size_t width) {
     static_assert(one_scale, "panels have scales of rows alone");
     const uint8_t* codes[many_panels];
     for (size_t i = 0; i < panels; ++i) codes[i] = weights[i].codes;
     PairSums<int32_t> sums[most_pairs];
-    multiply<false>(codes, panels, quads / many_run, x, tokens, sums);
-    alignas(line_bytes) int32_t zeros[many_tokens] = {};
-    for (size_t group = 0; group < quads * quad / group_inputs; ++group, offsets += many_tokens) {
-        for (size_t token = 0; token < many_tokens; ++token) zeros[token] += offsets[token];
-    }
+    multiply<false>(codes, panels, quads / many_run, x.quads, tokens, sums);
     for (size_t token = 0; token < tokens; ++token, block += width) {
-        const Vec scale = broadcast(scales[token]);
-        const __m512i zero = _mm512_set1_epi32(zeros[token] * (int8_zero / int4_zero));
+        const Vec scale = broadcast(x.scales[token]);
+        const __m512i zero = _mm512_set1_epi32(-byte_zero * x.sums[token]);
         for (size_t i = 0; i < panels; ++i) {
             const int32_t* from = sums[i / 2].of[token] + i % 2 * panel_rows;
             const Rows rows = to_rows({_mm512_add_epi32(_mm512_load_si512(from), zero)});

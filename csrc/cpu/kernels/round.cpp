@@ -15,21 +15,35 @@ float largest(const float* x, size_t count) {
     return largest_of(most);
 }
 
-// One group of one token; `apart` is the distance between its quads.
-int32_t round_group(const float* x, size_t count, float inverse, int32_t* quads, size_t apart) {
-    int8_t codes[group_inputs];
+// Codes of one group of one token; gives what they sum up to, lane by lane.
+Vec round_group(const float* x, size_t count, float inverse, int8_t* codes) {
     const Vec factor = broadcast(inverse);
     float padded[group_inputs] = {};
     if (count < group_inputs) {
         memcpy(padded, x, count * sizeof(float));
         x = padded;
     }
-    for (size_t i = 0; i < group_inputs; i += Vec::lanes) store(codes + i, load(x + i) * factor);
+    Vec sums = broadcast(0);
+    for (size_t i = 0; i < group_inputs; i += Vec::lanes) {
+        const Vec whole = nearest(load(x + i) * factor);
+        store(codes + i, whole);
+        sums = sums + whole;
+    }
+    return sums;
+}
+
+// Its quads, `apart` from each other.
+void place_group(const int8_t* codes, int32_t* quads, size_t apart) {
+    for (size_t i = 0; i < group_inputs; i += quad) {
+        memcpy(quads + i / quad * apart, codes + i, quad);
+    }
+}
+
+int32_t offset_of(const int8_t* codes) {
     int32_t lower = 0, upper = 0;
     for (size_t i = 0; i < group_inputs; i += quad) {
         lower += codes[i] + codes[i + 1];
         upper += codes[i + 2] + codes[i + 3];
-        memcpy(quads + i / quad * apart, codes + i, quad);
     }
     return offset_of(-int4_zero * lower, -int4_zero * upper);
 }
@@ -48,8 +62,10 @@ void round_groups(const float* x, size_t inputs, size_t begin, size_t end, int m
         const size_t count = present(inputs, group), at = group * tokens + token;
         const float reach = largest(from, count);
         const float inverse = reach > 0 ? static_cast<float>(most) / reach : 0;
-        int32_t* quads = out.quads + group * group_inputs / quad * tokens + token;
-        out.offsets[at] = round_group(from, count, inverse, quads, tokens);
+        int8_t codes[group_inputs];
+        round_group(from, count, inverse, codes);
+        place_group(codes, out.quads + group * group_inputs / quad * tokens + token, tokens);
+        out.offsets[at] = offset_of(codes);
         out.scales[at] = reach / static_cast<float>(most);
     }
 }
@@ -63,11 +79,15 @@ void round_token(const float* x, size_t inputs, size_t groups, int most, size_t 
     const size_t first = token / many_tokens * groups;  // of the groups of its tile
     const size_t place = token % many_tokens;
     int32_t* const quads = out.quads + first * group_quads * many_tokens;
+    Vec sums = broadcast(0);
     for (size_t group = 0; group < groups; ++group, x += group_inputs) {
-        out.offsets[(first + group) * many_tokens + place] =
-            round_group(x, present(inputs, group), inverse,
-                        quads + place_of(group * group_quads, place), apart);
+        int8_t codes[group_inputs];
+        sums = sums + round_group(x, present(inputs, group), inverse, codes);
+        place_group(codes, quads + place_of(group * group_quads, place), apart);
+        // With a scale for the row the sum of all is enough.
+        if (!one_scale) out.offsets[(first + group) * many_tokens + place] = offset_of(codes);
     }
+    out.sums[token] = static_cast<int32_t>(sum(sums));  // exact: all are whole and below 2^24
     out.scales[token] = reach / static_cast<float>(most);
 }
 

@@ -33,7 +33,8 @@ void round_queries(const float* q, size_t dim, const Rounded& out) {
 
 // Scores to be multiplied with the scales of the queries.
 template <size_t rows>
-void score_int8(const uint8_t* keys, size_t dim, const Rounded& q, Scores* scores, size_t place) {
+QWEN3_VL_APART void score_int8(const uint8_t* keys, size_t dim, const Rounded& q, Scores* scores,
+                               size_t place) {
     const float* key_scales = reinterpret_cast<const float*>(keys + page_tokens * dim);
     for (size_t first = 0; first < page_panels; first += tile_panels) {
         WideSums sums[rows][tile_panels];

@@ -3,6 +3,7 @@
 // Where products of bytes are fast a row gets one scale for all its codes, finer than the rounding
 // to four bits was. Else codes stay as they are, each in a byte, and groups keep their scales.
 #include "../kernels.h"
+#include "../simd/ahead.h"
 #include "../simd/simd.h"
 
 namespace qwen3_vl::QWEN3_VL_VARIANT {
@@ -16,6 +17,7 @@ Panel unpack_int4(const uint8_t* weights, size_t blocks, uint8_t* room) {
         const uint8_t* group_scales = weights + block_lines * line_bytes;
         for (size_t line = 0; line < block_lines; ++line, room += 2 * line_bytes) {
             const size_t group = line * 8 / group_inputs;
+            ask_for(weights + line * line_bytes);
             unpack_line(weights + line * line_bytes, group_scales + group * panel_rows, room,
                         room + line_bytes);
         }

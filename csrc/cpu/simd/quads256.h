@@ -28,19 +28,31 @@ inline Sums start(int32_t offsets) {
     return {both, both};
 }
 
-// The compiler would add in another order, which needs more registers than there are. A value, not
-// a reference: what is referred to stays in memory.
-inline __m256i in_order(__m256i value) {
+// Adds 16-bit and 32-bit numbers in place and in the order of the program: the compiler would
+// choose another order, which needs more registers than there are, and copy what it adds to.
+// Values, not references: what is referred to stays in memory.
+inline __m256i add_16(__m256i sum, __m256i value) {
 #if defined(__GNUC__)
-    __asm__ volatile("" : "+x"(value));
+    __asm__ volatile("vpaddw %1, %0, %0" : "+x"(sum) : "x"(value));
+    return sum;
+#else
+    return _mm256_add_epi16(sum, value);
 #endif
-    return value;
+}
+
+inline __m256i add_32(__m256i sum, __m256i value) {
+#if defined(__GNUC__)
+    __asm__ volatile("vpaddd %1, %0, %0" : "+x"(sum) : "x"(value));
+    return sum;
+#else
+    return _mm256_add_epi32(sum, value);
+#endif
 }
 
 inline void add_products(Sums& sums, const Quads& codes, int32_t quad) {
     const __m256i x = _mm256_set1_epi32(quad);
-    sums.first = in_order(_mm256_add_epi16(sums.first, _mm256_maddubs_epi16(codes.first, x)));
-    sums.second = in_order(_mm256_add_epi16(sums.second, _mm256_maddubs_epi16(codes.second, x)));
+    sums.first = add_16(sums.first, _mm256_maddubs_epi16(codes.first, x));
+    sums.second = add_16(sums.second, _mm256_maddubs_epi16(codes.second, x));
 }
 
 // Group scales, each twice, as sums of pairs are multiplied.
@@ -58,17 +70,18 @@ inline Scales load_scales(const uint8_t* from) {
 
 inline void add_wide(WideSums& sums, const Quads& codes, int32_t quad) {
     const __m256i x = _mm256_set1_epi32(quad), ones = _mm256_set1_epi16(1);
-    sums.first =
-        _mm256_add_epi32(sums.first, _mm256_madd_epi16(_mm256_maddubs_epi16(codes.first, x), ones));
-    sums.second = _mm256_add_epi32(sums.second,
-                                   _mm256_madd_epi16(_mm256_maddubs_epi16(codes.second, x), ones));
+    const auto products = [&](__m256i some) {
+        return _mm256_madd_epi16(_mm256_maddubs_epi16(some, x), ones);
+    };
+    sums.first = add_32(sums.first, products(codes.first));
+    sums.second = add_32(sums.second, products(codes.second));
 }
 
 // Of 16-bit numbers, two a lane.
 inline void add_pairs(WideSums& sums, const Quads& pairs, int32_t pair) {
     const __m256i x = _mm256_set1_epi32(pair);
-    sums.first = _mm256_add_epi32(sums.first, _mm256_madd_epi16(pairs.first, x));
-    sums.second = _mm256_add_epi32(sums.second, _mm256_madd_epi16(pairs.second, x));
+    sums.first = add_32(sums.first, _mm256_madd_epi16(pairs.first, x));
+    sums.second = add_32(sums.second, _mm256_madd_epi16(pairs.second, x));
 }
 
 inline void add_scaled(WideSums& totals, const Sums& sums, const Scales& scales) {

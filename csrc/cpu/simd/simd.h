@@ -18,6 +18,14 @@
 #include <stddef.h>
 #include <string.h>
 
+// A loop that needs all registers is compiled apart from what calls it, whose values would take
+// some of them.
+#if defined(__GNUC__)
+#define QWEN3_VL_APART __attribute__((noinline))
+#else
+#define QWEN3_VL_APART
+#endif
+
 #define QWEN3_VL_QUOTE(text) #text
 #define QWEN3_VL_HEADER_OF(variant) QWEN3_VL_QUOTE(variant.h)
 #include QWEN3_VL_HEADER_OF(QWEN3_VL_VARIANT)

@@ -103,9 +103,9 @@ def test_the_page_says_of_every_target_won_lost_or_why_not() -> None:
         )
         assert any(word in row for word in ("**won**", "| lost |", "not measured ("))
     told = {(row.split(" | ")[0].strip("| "), row.split(" | ")[1]): row for row in rows}
-    assert "| 1.50 × | **won** |" in told["decode, int4, context 128", LLAMA]
-    assert "| 80 % | lost |" in told["decode, int4, context 128", "the stream read"]
-    assert "| 0.25 × | **won** |" in told["peak memory up to that prompt", LLAMA]
+    assert "| 1.50 × | avx512vnni | **won** |" in told["decode, int4, context 128", LLAMA]
+    assert "| 80 % | avx512vnni | lost |" in told["decode, int4, context 128", "the stream read"]
+    assert "| 0.25 × | avx512vnni | **won** |" in told["peak memory up to that prompt", LLAMA]
     assert "no wheel \\| for this machine" in told["prefill 512", OPENVINO]
     assert "not asked for" in told["first token, 640×480, warm", OPENVINO]
     assert "no comparison with avx2 kernels" in told["decode, AVX2, context 128", LLAMA]
@@ -121,6 +121,11 @@ def test_each_target_is_taken_from_the_comparison_with_its_kernels() -> None:
     made = page([Results(comparison()), Results(narrow)])
     assert "| decode, AVX2, context 128 | llama.cpp-q4_0 | at least 1.25 × | 1.50 × |" in made
     assert made.count("### With avx") == 2
+
+
+def test_tiles_count_as_avx512_and_more() -> None:
+    made = page([Results(comparison("amx"))])
+    assert f"context 128 | {LLAMA} | at least 1.30 × | 1.50 × | amx | **won** |" in made
 
 
 def test_the_table_the_file_and_the_picture_tell_the_same(tmp_path: Path) -> None:

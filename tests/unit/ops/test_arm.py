@@ -103,12 +103,13 @@ def test_many_tokens_times_four_bits_unpacked_to_eight(cpu, rng, tokens):
     x = rng.normal(size=(tokens, 2 * BLOCK)).astype(np.float32)
     quads = cpu.room(together * groups * GROUP, np.int8)
     offsets, scales = cpu.room(together * groups, np.int32), cpu.room(together)
-    where = cpu.put(np.array([quads, offsets, scales], np.uint64))
+    sums = cpu.room(together, np.int32)
+    where = cpu.put(np.array([quads, offsets, scales, sums], np.uint64))
     for token, one in enumerate(x):
         cpu.call("round_token", cpu.put(one), one.size, groups, 127, token, where)
     out = cpu.room(tokens * PANEL)
     lines = groups * GROUP // QUAD
-    cpu.call("many", panel, 1, lines, quads, offsets, scales, tokens, out, PANEL)
+    cpu.call("many", panel, 1, lines, where, tokens, out, PANEL)
     codes = cpu.get(quads, together * groups * GROUP, np.int8).reshape(lines, together, QUAD)
     codes = codes.transpose(1, 0, 2).reshape(together, -1)[:tokens].astype(np.int64)
     scaled = weights * group_scales[..., None]

@@ -114,18 +114,18 @@ def test_one_call_is_bit_by_bit_what_six_are(bits: Bits, page_bits: PageBits, ki
         assert not torch.equal(got, x)
 
 
+@pytest.mark.parametrize("sees", [0, 4])
 @pytest.mark.parametrize("tokens", [1024, 1025, 2050])
-def test_many_tokens_pass_the_mlp_in_parts_as_they_would_at_once(tokens: int) -> None:
+def test_many_tokens_pass_in_parts_as_they_would_at_once(tokens: int, sees: int) -> None:
     one = Layer(block(8), Room())
-    x, pages = numbers(tokens, HIDDEN, seed=1), -(-tokens // TOKENS)
-
-    def fresh() -> PagedPass:
-        layout = PageFormat(KEY_HEADS, DIM, 8)
-        table = torch.arange(pages, dtype=torch.int32)
-        return PagedPass(layout, HEADS, [Stretch(layout.empty(pages), table, tokens, 0)])
-
-    wanted = one._one_by_one(x.clone(), fresh(), turns(tokens))
-    assert torch.equal(one(x.clone(), fresh(), turns(tokens)), wanted)
+    x, length = numbers(tokens, HIDDEN, seed=1), -(-tokens // TOKENS)
+    layout = PageFormat(KEY_HEADS, DIM, 8, sees)
+    table = torch.arange(length, dtype=torch.int32)
+    pages = [torch.zeros_like(layout.empty(length)) for _ in range(2)]
+    passes = [PagedPass(layout, HEADS, [Stretch(some, table, tokens, 0)]) for some in pages]
+    wanted = one._one_by_one(x.clone(), passes[0], turns(tokens))
+    assert torch.equal(one(x.clone(), passes[1], turns(tokens)), wanted)
+    assert torch.equal(*pages)
 
 
 def test_layers_that_share_their_room_do_not_disturb_each_other() -> None:
