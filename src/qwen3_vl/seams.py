@@ -159,7 +159,7 @@ class LayerRunner(Protocol):
     """Runs one decoder layer."""
 
     def __call__(self, x: Tensor, rotary: tuple[Tensor, Tensor], view: CacheView) -> Tensor:
-        """What leaves the layer when `x` [tokens, hidden] comes in, which stays as it is."""
+        """What leaves the layer when `x` [tokens, hidden] comes in; it may be put in its place."""
         ...
 
 

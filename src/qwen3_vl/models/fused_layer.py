@@ -81,7 +81,8 @@ class _Steps:
     def run(
         self, x: Tensor, rotary: tuple[Tensor, Tensor], angles: Angles, view: CacheView
     ) -> Tensor:
-        stream = x.to(torch.float32, copy=True)
+        # In place from the second layer on: copies take time, most where threads have shared work.
+        stream = x.to(torch.float32, copy=torch.is_grad_enabled()).contiguous()
         pages = view.pages(self._index, self._heads, self._keys)
         if pages is not None:
             return self._layer(stream, pages, angles.of(rotary))

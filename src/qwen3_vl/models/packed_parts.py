@@ -16,13 +16,13 @@ class PackedParts:
         """Each is a child of that name."""
         found = [(parent._modules, name, parent._modules[name]) for parent, name in places]
         self._places = [
-            (children, name, part, part.packed, part.address)
+            (children, name, part, part._buffers, part.packed)
             for children, name, part in found
             if isinstance(part, PackedLinear)
         ]
         self.complete = len(self._places) == len(found)
         """Whether all are packed, and nothing is added to them."""
-        self.matrices = [part for _, _, part, _, _ in self._places]
+        self.matrices = [place[2] for place in self._places]
 
     @property
     def stand(self) -> bool:
@@ -30,7 +30,7 @@ class PackedParts:
 
         Asked for each layer and word, so by no detour.
         """
-        return all(
-            children[name] is part and part.address == at
-            for children, name, part, _, at in self._places
-        )
+        for children, name, part, buffers, packed in self._places:
+            if children[name] is not part or buffers["packed"] is not packed:
+                return False
+        return True

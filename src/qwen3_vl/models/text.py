@@ -141,13 +141,15 @@ class TextModel(nn.Module):
         but after the last layer what leaves the final norm. With the `head` tokens may leave early,
         if a `depth` technique wants it; they leave their keys and values in the layers after.
         """
-        x = inputs.embeddings
+        # Fused layers may put what leaves them in the place of what came.
+        keep = torch.clone if self._runners else lambda x: x
+        x = keep(inputs.embeddings)
         dtype = x.dtype
         rotary = self.rotary(positions, dtype)
         seen, left = x, None
         for index, run in enumerate(self._runners or self.layers):
             if watch:
-                watch(seen)
+                watch(keep(seen))
             if self.depth and head and index == self.depth.exit_after(len(self.layers)):
                 final = self.norm(x.to(dtype))
                 left = self.depth.leaves(head(final)).unsqueeze(1)
@@ -156,9 +158,10 @@ class TextModel(nn.Module):
                     return final
             if self._skips(index):
                 continue
+            before = x if left is None else keep(x)
             seen = run(x, rotary, view)
             if left is not None:
-                seen = torch.where(left, x, seen)
+                seen = torch.where(left, before, seen)
             x = inputs.add_deepstack(index, seen)
         x = self.norm(x.to(dtype))  # where layers were fused it is in float32
         if watch:
