@@ -28,7 +28,7 @@ import torch
 from rich.console import Console
 
 from benchmarks.comparison.checkpoint import random_checkpoint
-from benchmarks.comparison.contenders import AVX2, FASTEST, OURS, Contender, contenders
+from benchmarks.comparison.contenders import FASTEST, HOLDS, OURS, Contender, contenders
 from benchmarks.comparison.measures import MEASURES, chosen
 from benchmarks.comparison.page import page, read
 from benchmarks.comparison.report import chart, show, write
@@ -84,7 +84,7 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     options.add_argument("--rounds", type=int, help=f"by default {ROUNDS}")
     options.add_argument("--threads", type=int, default=cores(), help="by default all cores")
     options.add_argument("--recipe", default=FASTEST, help=f"of {OURS}; by default {FASTEST}")
-    options.add_argument("--isa", choices=[AVX2], help="hold all engines to it")
+    options.add_argument("--isa", choices=HOLDS, help="hold all engines to it")
     options.add_argument("--checkpoint", type=Path, help="a folder in bfloat16; else it is made")
     options.add_argument("--memory", type=float, help="gigabytes for all engines at a time")
     options.add_argument("--short", action="store_true", help="a few minutes, installs nothing")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from benchmarks.comparison.environments import (
     LLAMA_CPP,
     LLAMA_CPP_AVX2,
+    LLAMA_CPP_AVX512,
     OPENVINO,
     TORCHAO,
     TRANSFORMERS,
@@ -22,8 +23,27 @@ OURS = "qwen3_vl"
 BF16 = "qwen3_vl-bf16"
 EXACT_WEIGHTS = "weight_bf16|kv_bf16|kernel_fusion"
 """That of our second contender: the very weights of the checkpoint."""
-AVX2 = "avx2"
-TORCH_AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+AVX2, AVX512 = "avx2", "avx512bf16"
+
+
+@dataclass(frozen=True)
+class Held:
+    """How engines are held to what a smaller machine has."""
+
+    torch: Mapping[str, str]
+    """Variables for PyTorch."""
+    llama: Environment
+
+
+FREE = Held({}, LLAMA_CPP)
+HOLDS: Mapping[str, Held] = {
+    AVX2: Held({"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}, LLAMA_CPP_AVX2),
+    AVX512: Held(
+        {"ATEN_CPU_CAPABILITY": "avx512", "ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16"},
+        LLAMA_CPP_AVX512,
+    ),
+}
+"""By the name of our variant that takes part."""
 
 
 @dataclass(frozen=True)
@@ -45,16 +65,16 @@ class Contender:
 
 
 def contenders(recipe: str = FASTEST, isa: str = "") -> dict[str, Contender]:
-    """All that could take part; `isa` avx2 holds them to that."""
-    narrow = isa == AVX2
-    own = {"QWEN3_VL_CPU": AVX2, **TORCH_AVX2} if narrow else {}
-    torch = TORCH_AVX2 if narrow else {}
-    no_way = "nothing holds it to AVX2 on a machine with AVX-512" if narrow else ""
-    llama = LLAMA_CPP_AVX2 if narrow else LLAMA_CPP
+    """All that could take part; `isa` is one of those that they can be held to."""
+    held = HOLDS.get(isa, FREE)
+    own = {"QWEN3_VL_CPU": isa, **held.torch} if isa else {}
+    no_way = f"nothing holds it to {isa} on a machine with more" if isa else ""
 
     def llama_cpp(text: str, vision: str) -> Contender:
         name = f"llama.cpp-{text.lower()}"
-        return Contender(name, f"{PEERS}.llama_cpp", {"text": text, "vision": vision}, llama, 3.5)
+        return Contender(
+            name, f"{PEERS}.llama_cpp", {"text": text, "vision": vision}, held.llama, 3.5
+        )
 
     def transformers(name: str, dtype: str, gigabytes: float, asked_for: bool = False) -> Contender:
         settings = {"dtype": dtype}
@@ -64,13 +84,14 @@ def contenders(recipe: str = FASTEST, isa: str = "") -> dict[str, Contender]:
             settings,
             TRANSFORMERS,
             gigabytes,
-            torch,
+            held.torch,
             asked_for=asked_for,
         )
 
     def torchao(numbers: str) -> Contender:
         settings = {"dtype": "bfloat16", "numbers": numbers}
-        return Contender(f"torchao-{numbers}", f"{PEERS}.torchao", settings, TORCHAO, 6.0, torch)
+        module = f"{PEERS}.torchao"
+        return Contender(f"torchao-{numbers}", module, settings, TORCHAO, 6.0, held.torch)
 
     every = (
         Contender(OURS, f"{PEERS}.qwen3_vl", {"recipe": recipe}, OurOwn(), 3.0, own),

@@ -100,6 +100,11 @@ LLAMA_CPP_AVX2 = llama_cpp(
     "llama_cpp_avx2",
     *("NATIVE=OFF", "AVX=ON", "AVX2=ON", "FMA=ON", "F16C=ON", "BMI2=ON", "AVX512=OFF"),
 )
+LLAMA_CPP_AVX512 = llama_cpp(
+    "llama_cpp_avx512",
+    *("NATIVE=OFF", "AVX=ON", "AVX2=ON", "FMA=ON", "F16C=ON", "BMI2=ON", "AVX512=ON"),
+    *("AVX512_VBMI=ON", "AVX512_VNNI=ON", "AVX512_BF16=ON"),
+)
 OPENVINO = Environment(
     "openvino",
     [

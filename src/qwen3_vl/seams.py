@@ -163,6 +163,14 @@ class LayerRunner(Protocol):
         ...
 
 
+class LayerChain(Protocol):
+    """Runs all decoder layers, where nothing happens between them."""
+
+    def __call__(self, x: Tensor, rotary: tuple[Tensor, Tensor], view: CacheView) -> Tensor | None:
+        """What leaves the last; None, and nothing is done, if they must run one by one."""
+        ...
+
+
 class PatchAttention(Protocol):
     """Attends to the patches of the same frame."""
 
@@ -195,8 +203,8 @@ class BlockRunner(Protocol):
 class Fusion(Protocol):
     """Says how decoder layers and the blocks of the vision tower run; weights may come later."""
 
-    def runners(self, layers: Sequence[nn.Module]) -> Sequence[LayerRunner]:
-        """One for each decoder layer."""
+    def runners(self, layers: Sequence[nn.Module]) -> tuple[Sequence[LayerRunner], LayerChain]:
+        """One for each decoder layer, and one for all of them."""
         ...
 
     def block_runners(self, blocks: Sequence[nn.Module]) -> Sequence[BlockRunner]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,7 @@ from qwen3_vl.models.packed_parts import PackedParts
 from qwen3_vl.models.positions import rotate
 from qwen3_vl.models.text import DecoderLayer, RMSNorm, TextMLP
 from qwen3_vl.ops.layers import Layer, LayerParts, Room
+from qwen3_vl.ops.pages import PagedPass
 from qwen3_vl.ops.products import Norm, Product
 from qwen3_vl.ops.rms_norm import rms_norm
 from qwen3_vl.seams import CacheView
@@ -41,13 +44,46 @@ class FusedLayer:
 
     def __call__(self, x: Tensor, rotary: tuple[Tensor, Tensor], view: CacheView) -> Tensor:
         """Run the layer."""
+        steps = self.steps()
+        if steps is None or not x.is_cpu:
+            return self._layer(x, rotary, view)
+        return steps.run(x, rotary, self._angles, view)
+
+    def steps(self) -> _Steps | None:
+        """Its calls, if its weights are packed."""
         steps = self._steps  # looked at once: another thread may make it anew
         if steps is None or not steps.parts.stand:
             parts = packed_parts(self._layer)
             self._steps = steps = _Steps(self._layer, parts, self._room) if parts else None
-        if steps is None or not x.is_cpu:
-            return self._layer(x, rotary, view)
-        return steps.run(x, rotary, self._angles, view)
+        return steps
+
+
+class FusedChain:
+    """Runs layers between which nothing happens; their calls are prepared before the first.
+
+    Weights drive all else out of the caches: what Python does between two layers takes many times
+    as long as what it does before them.
+    """
+
+    def __init__(self, layers: Sequence[FusedLayer], angles: Angles) -> None:
+        self._layers = layers
+        self._angles = angles
+
+    def __call__(self, x: Tensor, rotary: tuple[Tensor, Tensor], view: CacheView) -> Tensor | None:
+        """What leaves the last, perhaps in the place of `x`; None if they cannot run so."""
+        every = [steps for one in self._layers if (steps := one.steps()) is not None]
+        if not x.is_cpu or len(every) < len(self._layers):
+            return None
+        stream, turns = in_place(x), self._angles.of(rotary)
+        calls: list[Callable[[], object]] = []
+        for steps in every:
+            pages = steps.pages(view)
+            if pages is None:
+                return None  # told by the first: so far nothing has happened
+            calls.append(steps.layer.prepared(stream, pages, turns))
+        for call in calls:
+            call()
+        return stream
 
 
 class _Steps:
@@ -63,7 +99,7 @@ class _Steps:
         norms = [_norm(attention.q_norm), _norm(attention.k_norm)]
         self._head_norms = [(norm.weight, norm.eps) for norm in norms]
         biases = [one.bias.detach() for one in (q, k, v) if one.bias is not None]
-        self._layer = Layer(
+        self.layer = Layer(
             LayerParts(
                 into=Product(q.matrix, k.matrix, v.matrix),
                 out=Product(o.matrix, finish="add"),
@@ -81,11 +117,9 @@ class _Steps:
     def run(
         self, x: Tensor, rotary: tuple[Tensor, Tensor], angles: Angles, view: CacheView
     ) -> Tensor:
-        # In place from the second layer on: copies take time, most where threads have shared work.
-        stream = x.to(torch.float32, copy=torch.is_grad_enabled()).contiguous()
-        pages = view.pages(self._index, self._heads, self._keys)
+        stream, pages = in_place(x), self.pages(view)
         if pages is not None:
-            return self._layer(stream, pages, angles.of(rotary))
+            return self.layer(stream, pages, angles.of(rotary))
 
         def attend(qkv: Tensor) -> Tensor:
             kv_heads, dim = self._keys.shape[1:]
@@ -97,7 +131,15 @@ class _Steps:
             seen = view.attend(self._index, *(one.to(x.dtype) for one in (q, k, heads[2])))
             return seen.float().flatten(1)
 
-        return self._layer.around(stream, attend)
+        return self.layer.around(stream, attend)
+
+    def pages(self, view: CacheView) -> PagedPass | None:
+        return view.pages(self._index, self._heads, self._keys)
+
+
+def in_place(x: Tensor) -> Tensor:
+    """Give what layers write to: `x` itself if it can be, for copies take time."""
+    return x.to(torch.float32, copy=torch.is_grad_enabled()).contiguous()
 
 
 def _norm(norm: RMSNorm) -> Norm:

@@ -125,7 +125,7 @@ class TextModel(nn.Module):
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.rotary = Qwen3VLRotaryEmbedding(config)
         self.depth = depth
-        self._runners = fusion.runners(list(self.layers)) if fusion else None
+        self._runners, self._chain = fusion.runners(list(self.layers)) if fusion else (None, None)
 
     def forward(
         self,
@@ -146,6 +146,10 @@ class TextModel(nn.Module):
         x = keep(inputs.embeddings)
         dtype = x.dtype
         rotary = self.rotary(positions, dtype)
+        if self._chain and not (watch or self.depth or inputs.deepstack):
+            whole = self._chain(x, rotary, view)
+            if whole is not None:
+                return self.norm(whole.to(dtype))
         seen, left = x, None
         for index, run in enumerate(self._runners or self.layers):
             if watch:

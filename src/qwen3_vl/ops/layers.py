@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -87,18 +88,23 @@ class Layer:
 
         `turns` [tokens, dim] are the cosines of half the dimensions of a head, then the sines.
         """
+        self.prepared(stream, pages, turns)()
+        return stream
+
+    def prepared(self, stream: Tensor, pages: PagedPass, turns: Tensor) -> Callable[[], object]:
+        """Give the call that does that; it holds all that it is told of."""
         kernels = native.kernels_for(stream, turns)
         if kernels is None or self._native is None:
-            return self._one_by_one(stream, pages, turns)
-        kernels.run_layer(
-            *pages.described,
-            self._native,
-            turns.data_ptr(),
-            len(stream),
-            stream.data_ptr(),
-            self._room.of(self._native.room(len(stream))).data_ptr(),
-        )
-        return stream
+            return partial(self._one_by_one, stream, pages, turns)
+        room = self._room.of(self._native.room(len(stream)))
+        places = turns.data_ptr(), len(stream), stream.data_ptr(), room.data_ptr()
+        told = (*pages.described, self._native, *places)
+
+        def run() -> tuple[object, ...]:
+            kernels.run_layer(*told)
+            return stream, pages, turns, room
+
+        return run
 
     def around(self, stream: Tensor, attend: Callable[[Tensor], Tensor]) -> Tensor:
         """The same where `attend` makes of the projections what the tokens see, [tokens, …]."""

@@ -13,7 +13,7 @@ from markdown import markdown
 from rich.console import Console
 
 from benchmarks.compare import arguments
-from benchmarks.comparison.contenders import OURS, contenders
+from benchmarks.comparison.contenders import HOLDS, OURS, contenders
 from benchmarks.comparison.measures import MEASURES
 from benchmarks.comparison.page import LAYER_PRODUCTS, TARGETS, page, read
 from benchmarks.comparison.report import chart, show, write
@@ -166,11 +166,13 @@ def test_the_short_form_installs_nothing() -> None:
     assert len(given.measures) == 3
 
 
-def test_avx2_holds_everyone_to_it_or_refuses() -> None:
-    every = contenders(isa="avx2")
-    assert every[OURS].variables["QWEN3_VL_CPU"] == "avx2"
+@pytest.mark.parametrize("isa", HOLDS)
+def test_everyone_is_held_to_a_smaller_machine_or_refused(isa: str) -> None:
+    every = contenders(isa=isa)
+    assert every[OURS].variables["QWEN3_VL_CPU"] == isa
+    assert every["transformers-bf16"].variables["ONEDNN_MAX_CPU_ISA"].startswith("AVX")
     assert every[LLAMA].python != contenders()[LLAMA].python
-    assert "AVX2" in every[OPENVINO].refused
+    assert isa in every[OPENVINO].refused
     assert not contenders()[OPENVINO].refused
 
 

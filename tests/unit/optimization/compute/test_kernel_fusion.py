@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from qwen3_vl.models.cache import DenseCache
 from qwen3_vl.models.packed import PackedLinear
+from qwen3_vl.models.packing import Packing
 from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
+from qwen3_vl.models.vision import Pictures
 from qwen3_vl.ops import products
 from qwen3_vl.optimization.attention.block_sparse_attention import BlockSparseAttention
 from qwen3_vl.optimization.attention.memory_efficient_attention import MemoryEfficientAttention
@@ -52,6 +54,25 @@ def test_fused_layers_say_what_modules_say(bench: Bench, steps: tuple[Optimizati
         return
     assert moved < 1e-5 * expected.square().mean().sqrt()
     assert bench.tokens(fused, count=8) == bench.tokens(apart, count=8)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("steps", [(WeightInt4(), KvInt8()), (WeightInt8(),)], ids=names)
+def test_all_layers_at_once_say_what_they_say_one_by_one(
+    bench: Bench, steps: tuple[Optimization, ...]
+) -> None:
+    """Whoever watches layers makes them run one by one; a cache goes on from either."""
+    model = bench.load(*steps, KernelFusion())
+    shown: list[Tensor] = []
+    text = model.config.text_config
+    caches = [DenseCache(text, 1, model.seams) for _ in range(2)]
+    for ids in (torch.arange(5, 55).unsqueeze(0), torch.tensor([[7]]), torch.tensor([[9]])):
+        packing, pictures = Packing.of(ids, None), Pictures()
+        at_once = model.model.run(ids, packing, pictures, cache=caches[0])
+        one_by_one = model.model.run(ids, packing, pictures, cache=caches[1], watch=shown.append)
+        assert torch.equal(at_once, one_by_one)
+    assert len(shown) == 3 * (text.num_hidden_layers + 1)
+    assert not torch.equal(shown[0], shown[1])  # what is shown stays as it was
 
 
 @torch.inference_mode()
