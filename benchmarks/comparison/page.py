@@ -49,23 +49,32 @@ class Target:
         """The bound in words."""
         return f"{'at most' if self.most else 'at least'} {self.told(self.bound)}"
 
-    def cells(self, comparisons: Iterable[Results]) -> tuple[str, ...]:
-        """A row of the table, from the first comparison that has the figures."""
+    def rows(self, comparisons: Iterable[Results]) -> list[tuple[str, ...]]:
+        """A row of the table for each variant, from its first comparison that has the figures."""
+        reached: dict[str, float] = {}
         reasons = []
         for results in comparisons:
             if results.variant.startswith(self.kernels):
                 value = self.value(results)
                 if value is not None:
-                    won = value <= self.bound if self.most else value >= self.bound
-                    found = self.told(value), results.variant, "**won**" if won else "lost"
-                    return self.text, self.against, self.wanted, *found
+                    reached.setdefault(results.variant, value)
                 reasons += [
                     f"{engine}: {results.reason(measure, engine)}"
                     for measure, engine in self.needs
                     if not results.figures(measure, engine)
                 ]
+        begin = self.text, self.against, self.wanted
+        if reached:
+            return [
+                (*begin, self.told(value), name, self.won(value)) for name, value in reached.items()
+            ]
         why = "; ".join(dict.fromkeys(reasons)) or f"no comparison with {self.kernels[0]} kernels"
-        return self.text, self.against, self.wanted, "", "", f"not measured ({why})"
+        return [(*begin, "", "", f"not measured ({why})")]
+
+    def won(self, value: float) -> str:
+        """Or lost."""
+        reached = value <= self.bound if self.most else value >= self.bound
+        return "**won**" if reached else "lost"
 
 
 def faster(
@@ -158,7 +167,7 @@ def page(comparisons: Sequence[Results]) -> str:
     """All of it, in Markdown."""
     targets = table(
         ("", "against", "target", "reached", "kernels", ""),
-        (one.cells(comparisons) for one in TARGETS),
+        (row for one in TARGETS for row in one.rows(comparisons)),
     )
     parts = "\n".join(part(one) for one in comparisons)
     return f"""# Performance

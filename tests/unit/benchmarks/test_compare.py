@@ -126,6 +126,8 @@ def test_each_target_is_taken_from_the_comparison_with_its_kernels() -> None:
 def test_tiles_count_as_avx512_and_more() -> None:
     made = page([Results(comparison("amx"))])
     assert f"context 128 | {LLAMA} | at least 1.30 × | 1.50 × | amx | **won** |" in made
+    both = page([Results(comparison("amx")), Results(comparison())])
+    assert both.count(f"context 128 | {LLAMA} | at least 1.30 × | 1.50 × |") == 2
 
 
 def test_the_table_the_file_and_the_picture_tell_the_same(tmp_path: Path) -> None:
