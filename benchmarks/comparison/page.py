@@ -178,7 +178,9 @@ asks all of them once, and in between the machine is asked how fast it reads mem
 because one that is shared with others swings by a factor of two. Prompts, token counts, threads
 and the room for the context are the same for all; no round repeats a prompt or a picture. Keys and
 values are in the format that each engine has by default, ours in that of the recipe. The vision
-tower is timed alone, but OpenVINO's with its pixels made ready, because it tells only both.
+tower is timed alone, but OpenVINO's with its pixels made ready, because it tells only both. A first
+step after a pause can take several times as long as the next, where the host of a virtual machine
+has laid memory aside; where it counts, it is one of sixteen, of all but OpenVINO.
 
 ```console
 python -m benchmarks.compare --json FILE                # everything: hours, and 30 GB of disk
@@ -219,7 +221,8 @@ def part(results: Results) -> str:
     return f"""### With {results.variant} kernels, {told["date"]}
 
 {machine["cpu"]}, {machine["cores"]} cores, {machine["memory"] / 1e9:.0f} GB, {machine["system"]},
-Python {machine["python"]}; {settings["threads"]} threads, {settings["rounds"]} rounds. Our recipe:
+Python {machine["python"]}; {settings["threads"]} threads, {settings["rounds"]} rounds;
+first step {settings.get("first_step", "counted")}. Our recipe:
 `{settings["recipe"]}`.
 
 {versions}

@@ -111,6 +111,7 @@ def test_the_page_says_of_every_target_won_lost_or_why_not() -> None:
     assert "no comparison with avx2 kernels" in told["decode, AVX2, context 128", LLAMA]
     for text in ("A CPU", "2026-01-02", "llama-cpp-python 0.3", "one|two", "RuntimeError: no room"):
         assert text in made
+    assert "first step counted" in made
     html = markdown(made, extensions=["tables"])
     assert html.count("<table>") == 3
 
