@@ -32,19 +32,39 @@ void score_bf16(const uint8_t* keys, size_t dim, const float* q, Scores* scores,
     }
 }
 
+// So many vectors side by side: a sum alone would wait for itself.
+template <size_t rows, size_t columns, typename T>
+void add_columns(const T* values, size_t dim, size_t tokens, const Scores* weights, size_t place,
+                 float* out) {
+    Vec sums[rows][columns];
+    for (size_t row = 0; row < rows; ++row) {
+        for (size_t i = 0; i < columns; ++i) sums[row][i] = load(out + row * dim + i * Vec::lanes);
+    }
+    for (size_t token = 0; token < tokens; ++token, values += dim) {
+        Vec value[columns];
+        for (size_t i = 0; i < columns; ++i) value[i] = load(values + i * Vec::lanes);
+        for (size_t row = 0; row < rows; ++row) {
+            const Vec weight = broadcast(weights[row][place + token]);
+            for (size_t i = 0; i < columns; ++i) {
+                sums[row][i] = multiply_add(value[i], weight, sums[row][i]);
+            }
+        }
+    }
+    for (size_t row = 0; row < rows; ++row) {
+        for (size_t i = 0; i < columns; ++i) store(out + row * dim + i * Vec::lanes, sums[row][i]);
+    }
+}
+
 template <size_t rows, typename T>
 void add_values(const T* values, size_t dim, size_t tokens, const Scores* weights, size_t place,
                 float* out) {
-    for (size_t at = 0; at < dim; at += Vec::lanes) {
-        Vec sums[rows];
-        for (size_t row = 0; row < rows; ++row) sums[row] = load(out + row * dim + at);
-        for (size_t token = 0; token < tokens; ++token) {
-            const Vec value = load(values + token * dim + at);
-            for (size_t row = 0; row < rows; ++row) {
-                sums[row] = multiply_add(value, broadcast(weights[row][place + token]), sums[row]);
-            }
-        }
-        for (size_t row = 0; row < rows; ++row) store(out + row * dim + at, sums[row]);
+    constexpr size_t columns = rows <= 2 ? 4 : rows <= 4 ? 2 : 1, width = columns * Vec::lanes;
+    size_t at = 0;
+    for (; at + width <= dim; at += width) {
+        add_columns<rows, columns>(values + at, dim, tokens, weights, place, out + at);
+    }
+    for (; at < dim; at += Vec::lanes) {
+        add_columns<rows, 1>(values + at, dim, tokens, weights, place, out + at);
     }
 }
 
