@@ -2,6 +2,8 @@
 
 The file is a safetensors file of bytes, whose tensors begin at multiples of 64, as kernels want
 them. It is written through the mapping that the model then uses, so nothing is in memory twice.
+One that is there is read ahead in the order in which its tensors will work: the vision tower does
+while the disk brings the decoder.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import os
 import struct
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -97,7 +100,9 @@ def prepared(
         CheckpointError: the file is broken or holds other tensors, or cannot be written.
     """
     if path.is_file():
-        yield Prepared(*_opened(path, shapes), show)
+        header, data = _opened(path, shapes)
+        threading.Thread(target=_read_ahead, args=(path, header.size), daemon=True).start()
+        yield Prepared(header, data, show)
         return
     header = _Header.of(shapes)
     try:
@@ -125,6 +130,18 @@ def prepared(
             fresh.replace(path)
     finally:
         fresh.unlink(missing_ok=True)
+
+
+def _read_ahead(path: Path, size: int) -> None:
+    """Have the system read a file into its own cache: the process takes no memory for it.
+
+    It waits for the disk, so it has a thread. What it misses is read when it is used.
+    """
+    if not hasattr(os, "posix_fadvise"):
+        return
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        for start in range(0, size, _STEP):
+            os.posix_fadvise(file.fileno(), start, _STEP, os.POSIX_FADV_WILLNEED)
 
 
 def _reserve(handle: int, size: int) -> None:

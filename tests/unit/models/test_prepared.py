@@ -6,6 +6,7 @@ import dataclasses
 import mmap
 import os
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,29 @@ def test_what_is_made_once_is_mapped_from_then_on(tmp_path: Path) -> None:
     assert held.data_ptr() % 64 == 0
     assert [one.name for one in path.parent.iterdir()] == [path.name]
     check(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="the system takes no such advice")
+def test_a_file_that_is_there_is_read_ahead_from_its_begin_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    fill(path)
+    asked: list[tuple[int, int]] = []
+    ended = threading.Event()
+
+    def advise(_: int, start: int, size: int, advice: int) -> None:
+        assert advice == os.POSIX_FADV_WILLNEED
+        asked.append((start, size))
+        if start + size >= path.stat().st_size:
+            ended.set()
+
+    monkeypatch.setattr(os, "posix_fadvise", advise)
+    monkeypatch.setattr("qwen3_vl.models.prepared._STEP", 256)
+    with prepared(path, SHAPES) as file:
+        file.take("one", never)
+    assert ended.wait(timeout=30)
+    assert [start for start, _ in asked] == list(range(0, path.stat().st_size, 256))
 
 
 def test_it_is_a_safetensors_file(tmp_path: Path) -> None:
