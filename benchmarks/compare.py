@@ -170,7 +170,6 @@ def described(given: argparse.Namespace, found: Found) -> dict[str, Any]:
             "rounds": given.rounds,
             "recipe": given.recipe,
             "isa": given.isa,
-            "first_step": "not counted",
         },
         "asked": [one.name for one in given.measures],
         "engines": found.engines,

@@ -169,7 +169,7 @@ def page(comparisons: Sequence[Results]) -> str:
         ("", "against", "target", "reached", "kernels", ""),
         (row for one in TARGETS for row in one.rows(comparisons)),
     )
-    parts = "\n".join(part(one) for one in comparisons)
+    parts = "\n".join(part(alike) for alike in together(comparisons))
     return f"""# Performance
 
 How fast Qwen3-VL-2B runs on a CPU with this package, beside other engines on the same machine in
@@ -178,13 +178,14 @@ asks all of them once, and in between the machine is asked how fast it reads mem
 because one that is shared with others swings by a factor of two. Prompts, token counts, threads
 and the room for the context are the same for all; no round repeats a prompt or a picture. Keys and
 values are in the format that each engine has by default, ours in that of the recipe. The vision
-tower is timed alone, but OpenVINO's with its pixels made ready, because it tells only both. A first
-step after a pause can take several times as long as the next, where the host of a virtual machine
-has laid memory aside; where it counts, it is one of sixteen, of all but OpenVINO.
+tower is timed alone, but OpenVINO's with its pixels made ready, because it tells only both. The
+first step after a pause is not counted: it can take several times as long as the next, where the
+host of a virtual machine has laid memory aside.
 
 ```console
 python -m benchmarks.compare --json FILE                # everything: hours, and 30 GB of disk
 python -m benchmarks.compare --isa avx2 --json FILE     # all held to AVX2, as laptops have it
+python -m benchmarks.compare --isa avx512bf16 --json FILE           # to AVX-512, without tiles
 make bench                                              # minutes, against transformers alone
 ```
 
@@ -203,33 +204,48 @@ A ratio is the peer's time divided by ours, of medians; above 1 we are faster.
 {parts}"""
 
 
-def part(results: Results) -> str:
-    """One comparison: the machine, the versions, and all figures."""
+def together(comparisons: Iterable[Results]) -> list[list[Results]]:
+    """Those with the same heading, in the order of their first."""
+    found: dict[str, list[Results]] = {}
+    for one in comparisons:
+        found.setdefault(heading(one), []).append(one)
+    return list(found.values())
+
+
+def heading(results: Results) -> str:
+    """With which kernels, when, where and how."""
     told = results.told
     machine, settings = told["machine"], told["settings"]
-    versions = table(
-        ("engine", "versions"),
-        (
-            (name, ", ".join(f"{one} {number}" for one, number in about["versions"].items()))
-            for name, about in told["engines"].items()
-            if "versions" in about
-        ),
-    )
-    refused = "".join(
-        f"- {engine}: {measures}: {reason}\n" for engine, measures, reason in refusals(results)
-    )
     return f"""### With {results.variant} kernels, {told["date"]}
 
 {machine["cpu"]}, {machine["cores"]} cores, {machine["memory"] / 1e9:.0f} GB, {machine["system"]},
-Python {machine["python"]}; {settings["threads"]} threads, {settings["rounds"]} rounds;
-first step {settings.get("first_step", "counted")}. Our recipe:
-`{settings["recipe"]}`.
+Python {machine["python"]}; {settings["threads"]} threads. Our recipe:
+`{settings["recipe"]}`."""
 
-{versions}
 
-{table(COLUMNS, lines(results))}
+def part(alike: Sequence[Results]) -> str:
+    """Comparisons with the same heading: the versions, and all figures."""
+    versions = dict.fromkeys(row for one in alike for row in version_rows(one))
+    return "\n\n".join(
+        (heading(alike[0]), table(("engine", "versions"), versions), *map(figures, alike), "")
+    )
 
-{f"Not measured:{chr(10)}{chr(10)}{refused}" if refused else ""}"""
+
+def version_rows(results: Results) -> Iterator[tuple[str, str]]:
+    """Of each engine."""
+    for name, about in results.told["engines"].items():
+        if "versions" in about:
+            yield name, ", ".join(f"{one} {number}" for one, number in about["versions"].items())
+
+
+def figures(results: Results) -> str:
+    """The table of one comparison, and what it lacks."""
+    rounds = f"Medians of {results.told['settings']['rounds']} rounds:"
+    told = f"{rounds}\n\n{table(COLUMNS, lines(results))}"
+    refused = "\n".join(
+        f"- {engine}: {measures}: {reason}" for engine, measures, reason in refusals(results)
+    )
+    return f"{told}\n\nNot measured:\n\n{refused}" if refused else told
 
 
 def lines(results: Results) -> Iterator[tuple[str, ...]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,6 @@ def test_the_page_says_of_every_target_won_lost_or_why_not() -> None:
     assert "no comparison with avx2 kernels" in told["decode, AVX2, context 128", LLAMA]
     for text in ("A CPU", "2026-01-02", "llama-cpp-python 0.3", "one|two", "RuntimeError: no room"):
         assert text in made
-    assert "first step counted" in made
     html = markdown(made, extensions=["tables"])
     assert html.count("<table>") == 3
 
@@ -122,6 +122,18 @@ def test_each_target_is_taken_from_the_comparison_with_its_kernels() -> None:
     made = page([Results(comparison()), Results(narrow)])
     assert "| decode, AVX2, context 128 | llama.cpp-q4_0 | at least 1.25 × | 1.50 × |" in made
     assert made.count("### With avx") == 2
+
+
+def test_comparisons_made_alike_have_one_heading_and_each_its_figures() -> None:
+    longer = comparison()
+    longer["settings"]["rounds"] = 7
+    made = page([Results(comparison()), Results(comparison("avx2")), Results(longer)])
+    wide, narrow = made.split("### With ")[1:]
+    assert wide.startswith("avx512vnni kernels")
+    assert re.findall(r"Medians of (\d) rounds", wide) == ["3", "7"]
+    assert wide.count("| llama-cpp-python 0.3 |") == 1
+    assert narrow.startswith("avx2 kernels")
+    assert re.findall(r"Medians of (\d) rounds", narrow) == ["3"]
 
 
 def test_tiles_count_as_avx512_and_more() -> None:
