@@ -22,6 +22,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from benchmarks.comparison.checkpoint import random_checkpoint
+from qwen3_vl.errors import ConfigError, Incompatible
 from qwen3_vl.loading import embedded_folder
 from qwen3_vl.models.packed import PackedLinear
 from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
@@ -44,7 +45,7 @@ PAIRS = (
 )
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Measure, and print a table."""
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -54,12 +55,11 @@ def main() -> None:
     options.add_argument("--tokens", type=int, help="of an answer at most")
     options.add_argument("--strength", type=int, default=1, help="of outliers put in; 1: none")
     options.add_argument("--random-2b", action="store_true", help="instead of the embedded model")
-    given = options.parse_args()
+    given = options.parse_args(words)
+    if given.items < 1 or (given.tokens is not None and given.tokens < 1):
+        options.error("--items and --tokens must be at least 1")
     folder = random_checkpoint() if given.random_2b else embedded_folder()
     processor = Qwen3VLProcessor.from_pretrained(folder)
-    model = Model.from_pretrained(folder, dtype="float32")
-    if given.strength > 1:
-        model = harden(model, given.strength)
     items = (make_item(task, index) for index in range(given.items) for task in TASKS)
     questions = [
         (
@@ -68,7 +68,13 @@ def main() -> None:
         )
         for item in items
     ]
-    heard = ways(model, given.recipe, questions)
+    model = Model.from_pretrained(folder, dtype="float32")
+    try:
+        if given.strength != 1:
+            model = harden(model, given.strength)
+        heard = ways(model, given.recipe, questions)
+    except (ConfigError, Incompatible) as error:
+        options.error(str(error))
     table = Table("changed by", "tokens", "mean KL", "99 % below", "same likeliest token")
     for name, against, changed in PAIRS:
         table.add_row(name, *compared(heard[against], heard[changed]))
@@ -78,8 +84,10 @@ def main() -> None:
 def ways(plain: Model, recipe: str, questions: Sequence[Question]) -> dict[str, Tensor]:
     """The logits of the three models along all answers; `plain` is changed on the way."""
     model = plain.with_seams(compile_recipe(recipe, plain.config, plain.device).seams)
-    heard = {"recipe": led(model, questions, "recipe")}
     matrices = packed_matrices(model)
+    if not matrices:
+        raise Incompatible(f"{recipe!r} packs no weights; ask for one such as weight_int4")
+    heard = {"recipe": led(model, questions, "recipe")}
     del model  # what it holds in float32 must not stay beside all in float64
     heard["checkpoint"] = led(plain.double(), questions, "checkpoint")
     restore(plain, matrices)

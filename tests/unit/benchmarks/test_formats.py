@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.formats import Question, packed_matrices, restore, ways
+from benchmarks.formats import Question, main, packed_matrices, restore, ways
 from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
 from qwen3_vl.recipes import compile_recipe
 from qwen3_vl.testing import tiny_config, tiny_prompts
@@ -59,3 +59,20 @@ def test_a_packed_head_leaves_the_words_that_are_looked_up(
     # Half a step of the largest number of a row.
     steps = words.abs().amax(dim=1, keepdim=True) / 127
     assert ((head - words).abs() <= 0.51 * steps).all()
+
+
+@pytest.mark.parametrize(
+    ("words", "cause"),
+    [
+        (["nothing"], "there is no technique 'nothing'"),
+        (["kv_int8"], "'kv_int8' packs no weights; ask for one such as weight_int4"),
+        (["weight_int4", "--strength", "3"], "strength is 3; it must be a power of two"),
+        (["weight_int4", "--items", "0"], "--items and --tokens must be at least 1"),
+    ],
+)
+def test_what_cannot_be_measured_is_told(
+    words: list[str], cause: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(words)
+    assert cause in " ".join(capsys.readouterr().err.split())
