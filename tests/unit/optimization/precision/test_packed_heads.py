@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from qwen3_vl.errors import ConfigError, Incompatible
-from qwen3_vl.models.packed import PackedHead, PackedLinear
+from qwen3_vl.models.packed import PackedHead, PackedLinear, PackedScores
 from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
 from qwen3_vl.ops.packed import Bits, unpack
 from qwen3_vl.optimization.precision.head_int4 import HeadInt4
@@ -30,7 +30,7 @@ def load(name: str, folder: Path, technique: Optimization) -> Qwen3VLForConditio
 
 @pytest.mark.parametrize(("technique", "bits", "most"), HEADS)
 @pytest.mark.parametrize(
-    ("name", "kind"), [("dense_tied", PackedHead), ("dense_untied", PackedLinear)]
+    ("name", "kind"), [("dense_tied", PackedHead), ("dense_untied", PackedScores)]
 )
 def test_the_head_is_packed_from_the_weights_it_has(
     name: str,
@@ -48,6 +48,17 @@ def test_the_head_is_packed_from_the_weights_it_has(
     assert 0 < (restored - exact).norm() < most * exact.norm()
     x = torch.randn(3, exact.shape[1], dtype=torch.float64)
     torch.testing.assert_close(head(x), F.linear(x, restored.double()))
+
+
+@pytest.mark.parametrize("technique", [HeadInt8(), HeadInt4()], ids=type)
+@pytest.mark.parametrize("name", ["dense_tied", "dense_untied"])
+def test_logits_are_not_rounded_to_the_dtype_of_the_model(
+    name: str, technique: Optimization, tmp_path: Path
+) -> None:
+    head = load(name, tmp_path, technique).to(torch.bfloat16).lm_head
+    x = torch.randn(3, CONFIGS[name].text_config.hidden_size).bfloat16()
+    assert head(x).dtype == torch.float32
+    assert head(x).equal(head(x.float()))
 
 
 @pytest.mark.parametrize("technique", [HeadInt8(), HeadInt4()], ids=type)

@@ -12,7 +12,7 @@ from torch import nn
 from qwen3_vl.config.recipe import Step
 from qwen3_vl.errors import ConfigError, Incompatible
 from qwen3_vl.models.linears import linears
-from qwen3_vl.models.packed import PackedHead, PackedLinear
+from qwen3_vl.models.packed import PackedHead, PackedLinear, PackedScores
 from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
 from qwen3_vl.optimization.precision.weight_bf16 import WeightBf16
 from qwen3_vl.recipes import build, compile_recipe
@@ -68,7 +68,7 @@ def test_the_logits_are_those_of_a_plain_model_with_rounded_weights(bench: Bench
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("dense_tied", PackedHead), ("dense_untied", PackedLinear)]
+    ("name", "kind"), [("dense_tied", PackedHead), ("dense_untied", PackedScores)]
 )
 def test_words_are_scored_so_too_if_wanted(
     name: str, kind: type[PackedLinear], tmp_path: Path
