@@ -43,12 +43,12 @@ class Own(SteppingEngine):
     def prompt(self, ids: list[int]) -> None:
         given = torch.tensor([ids])
         self._walk = Walk(self._model, given, Packing.of(given, None), Pictures())
-        self._best = int(self._walk.score().argmax())
+        self._best = int(self._walk.score()[0].max(dim=0).indices)
 
     @torch.inference_mode()
     def step(self) -> None:
         self._walk.take([self._best])
-        self._best = int(self._walk.score().argmax())
+        self._best = int(self._walk.score()[0].max(dim=0).indices)
 
     @torch.inference_mode()
     def draft(self, count: int) -> None:

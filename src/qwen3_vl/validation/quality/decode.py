@@ -76,12 +76,13 @@ def _decode(
 
 
 def _likeliest(logits: Tensor) -> int:
-    if not logits.max().isfinite():
+    best, likeliest = logits.max(dim=0)
+    if not best.isfinite():
         raise InputError(
-            f"no token can be chosen: the highest logit is {float(logits.max())}; are the weights "
+            f"no token can be chosen: the highest logit is {float(best)}; are the weights "
             "whole? In float16 numbers overflow: try bfloat16"
         )
-    return int(logits.argmax())
+    return int(likeliest)
 
 
 def _pictures(inputs: Mapping[str, Any]) -> Pictures:
