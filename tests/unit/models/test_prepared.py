@@ -14,6 +14,7 @@ import torch
 from safetensors import safe_open
 
 from qwen3_vl.errors import CheckpointError
+from qwen3_vl.models import prepared as prepared_files
 from qwen3_vl.models.packed import PackedLinear
 from qwen3_vl.models.prepared import Prepared, check, prepared
 from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
@@ -56,23 +57,44 @@ def test_what_is_made_once_is_mapped_from_then_on(tmp_path: Path) -> None:
 def test_a_file_that_is_there_is_read_ahead_from_its_begin_to_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "file"
-    fill(path)
-    asked: list[tuple[int, int]] = []
+    path, shapes, step = tmp_path / "file", {"one": (500, 64)}, mmap.PAGESIZE
+    with prepared(path, shapes) as file:
+        file.take("one", lambda: torch.ones(500, 64, dtype=torch.uint8))
+    size = path.stat().st_size
+    asked: list[tuple[int, int, int]] = []
     ended = threading.Event()
 
-    def advise(_: int, start: int, size: int, advice: int) -> None:
-        assert advice == os.POSIX_FADV_WILLNEED
-        asked.append((start, size))
-        if start + size >= path.stat().st_size:
+    def advise(_: int, start: int, count: int, advice: int) -> None:
+        asked.append((start, count, advice))
+        if start + count >= size:
             ended.set()
 
     monkeypatch.setattr(os, "posix_fadvise", advise)
-    monkeypatch.setattr("qwen3_vl.models.prepared._STEP", 256)
-    with prepared(path, SHAPES) as file:
+    monkeypatch.setattr("qwen3_vl.models.prepared._STEP", step)
+    with prepared(path, shapes) as file:
         file.take("one", never)
     assert ended.wait(timeout=30)
-    assert [start for start, _ in asked] == list(range(0, path.stat().st_size, 256))
+    assert asked == [(start, step, os.POSIX_FADV_WILLNEED) for start in range(0, size, step)]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others have no large pages to ask for")
+def test_each_large_page_of_a_file_is_looked_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    advice: list[tuple[int, int]] = []
+    advise = prepared_files._advise
+
+    def noted(address: int, size: int, what: int) -> None:
+        advice.append((size, what))
+        advise(address, size, what)
+
+    monkeypatch.setattr(prepared_files, "_advise", noted)
+    path, large = tmp_path / "file", prepared_files._LARGE_PAGE
+    path.write_bytes(bytes(4 * large))
+    with path.open("rb") as file:
+        prepared_files._read_in_large_pages(file.fileno(), large, 3 * large - 1)
+    look = (mmap.PAGESIZE, prepared_files._READ_NOW)
+    assert advice == [(3 * large - 1, mmap.MADV_HUGEPAGE), look, look, look]
 
 
 def test_it_is_a_safetensors_file(tmp_path: Path) -> None:
