@@ -52,9 +52,7 @@ class Own(SteppingEngine):
 
     @torch.inference_mode()
     def draft(self, count: int) -> None:
-        ids = torch.full((1, count), self._best)
-        cache = self._walk.cache
-        hidden = self._model.model.run(ids, Packing.of(ids, None), Pictures(), cache=cache)
+        hidden = self._model.model.step([[self._best] * count], self._walk.cache)
         self._best = int(self._model.lm_head(hidden).argmax(dim=-1)[-1])
 
     def pixels(self, picture: np.ndarray) -> Pixels:

@@ -3,10 +3,12 @@
 // Tensors arrive as addresses (tensor.data_ptr()): an integer argument costs a fraction of what an
 // array argument costs, and no torch header is needed, so one build serves every torch.
 #include "attention.h"
+#include "decoder.h"
 #include "dispatch.h"
 #include "layer.h"
 #include "matmul.h"
 #include "pool.h"
+#include "rotation.h"
 
 #include <array>
 #include <atomic>
@@ -19,6 +21,8 @@
 #include <nanobind/stl/vector.h>
 #include <stdexcept>
 #include <tuple>
+#include <utility>
+#include <vector>
 
 namespace nb = nanobind;
 
@@ -118,6 +122,35 @@ void run_layer(const Variant& variant, Pool& pool, const PageShape& shape, std::
         pointer<float>(stream), pointer<float>(room));
 }
 
+using RotationAt = std::tuple<std::uintptr_t, std::uintptr_t, std::size_t>;
+
+Rotation rotation_at(const RotationAt& given, bool is_bf16) {
+    const auto& [axes, frequencies, pairs] = given;
+    return {pointer<const std::int64_t>(axes), pointer<const float>(frequencies), pairs, is_bf16};
+}
+
+void turn_all(const RotationAt& rotation, bool is_bf16, std::uintptr_t positions,
+              std::size_t tokens, std::uintptr_t turns) {
+    turn(rotation_at(rotation, is_bf16), pointer<const std::int64_t>(positions), tokens,
+         pointer<float>(turns));
+}
+
+Decoder make_decoder(std::vector<Layer> layers, const RotationAt& rotation, std::uintptr_t norm,
+                     float eps, bool is_bf16) {
+    return {std::move(layers), rotation_at(rotation, is_bf16), pointer<const void>(norm), eps,
+            is_bf16};
+}
+
+// Stretches are those of the first layer, then those of the next.
+void run_decoder(const Variant& variant, Pool& pool, const PageShape& shape, std::size_t stride,
+                 std::uintptr_t stretches, std::size_t count, std::size_t heads,
+                 const Decoder& decoder, std::uintptr_t positions, std::size_t tokens,
+                 std::uintptr_t x, std::uintptr_t room) {
+    const Pass pass = {shape, stride, pointer<const Stretch>(stretches), count, heads};
+    run(*variant.kernels, pool, decoder, pass, pointer<const std::int64_t>(positions), tokens,
+        pointer<void>(x), pointer<float>(room));
+}
+
 static_assert(sizeof(Stretch) == 5 * sizeof(std::int64_t),
               "Python hands over rows of five numbers");
 
@@ -174,6 +207,9 @@ NB_MODULE(_native, module) {
     module.def("join", &join);
     nb::class_<Layer>(module, "Layer").def("room", &Layer::room);
     module.def("layer", &make_layer);
+    nb::class_<Decoder>(module, "Decoder").def("room", &Decoder::room);
+    module.def("decoder", &make_decoder);
+    module.def("turn", &turn_all, without_gil);
     nb::class_<Variant>(module, "Variant")
         .def_ro("name", &Variant::name)
         .def("rms_norm_f32", &rms_norm<float, &Kernels::rms_norm_f32>, without_gil)
@@ -182,6 +218,7 @@ NB_MODULE(_native, module) {
         .def("remember", &remember_all, without_gil)
         .def("attend", &attend_all, without_gil)
         .def("run_layer", &run_layer, without_gil)
+        .def("run_decoder", &run_decoder, without_gil)
         .def("product_rounds", &rounds_on_all<&Kernels::product_rounds>, without_gil)
         .def("float_rounds", &rounds_on_all<&Kernels::float_rounds>, without_gil)
         .def("read", &read_on_all, without_gil);

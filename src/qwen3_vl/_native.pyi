@@ -45,6 +45,12 @@ class Layer:
     def room(self, tokens: int, /) -> int:
         """How many floats a run works in."""
 
+class Decoder:
+    """All layers of a decoder, and the norm after them."""
+
+    def room(self, tokens: int, /) -> int:
+        """How many floats a run works in."""
+
 class Variant:
     """The kernels, compiled for one instruction set."""
 
@@ -114,6 +120,21 @@ class Variant:
         room: int,
         /,
     ) -> None: ...
+    def run_decoder(
+        self,
+        pool: Pool,
+        shape: PageShape,
+        stride: int,
+        stretches: int,
+        count: int,
+        heads: int,
+        decoder: Decoder,
+        positions: int,
+        tokens: int,
+        x: int,
+        room: int,
+        /,
+    ) -> None: ...
     def product_rounds(self, pool: Pool, rounds: int, /) -> int: ...
     def float_rounds(self, pool: Pool, rounds: int, /) -> int: ...
     def read(self, pool: Pool, at: int, count: int, /) -> None: ...
@@ -137,6 +158,16 @@ def layer(
 
     What is 0 is not there.
     """
+
+def decoder(
+    layers: list[Layer], rotation: tuple[int, int, int], norm: int, eps: float, is_bf16: bool, /
+) -> Decoder:
+    """Prepare all layers, what turns heads (axes, frequencies, pairs), and the norm at the end."""
+
+def turn(
+    rotation: tuple[int, int, int], is_bf16: bool, positions: int, tokens: int, turns: int, /
+) -> None:
+    """The cosines and sines [tokens, 2 · pairs] at positions [tokens, 3]."""
 
 def available_variants() -> list[Variant]:
     """Those that this machine runs, fastest first."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from qwen3_vl.ops.attention import attention
 from qwen3_vl.ops.pages import PagedPass
+from qwen3_vl.ops.rotation import Angles
 
 
 class Law(Enum):
@@ -158,16 +159,19 @@ class Depth(Protocol):
 class LayerRunner(Protocol):
     """Runs one decoder layer."""
 
-    def __call__(self, x: Tensor, rotary: tuple[Tensor, Tensor], view: CacheView) -> Tensor:
+    def __call__(self, x: Tensor, rotary: Angles, view: CacheView) -> Tensor:
         """What leaves the layer when `x` [tokens, hidden] comes in; it may be put in its place."""
         ...
 
 
-class LayerChain(Protocol):
-    """Runs all decoder layers, where nothing happens between them."""
+class DecoderRunner(Protocol):
+    """Runs all decoder layers, where nothing happens between them, and the norm after them."""
 
-    def __call__(self, x: Tensor, rotary: tuple[Tensor, Tensor], view: CacheView) -> Tensor | None:
-        """What leaves the last; None, and nothing is done, if they must run one by one."""
+    def __call__(self, x: Tensor, positions: Tensor, view: CacheView) -> Tensor | None:
+        """What the head scores when embeddings `x` [tokens, hidden] come in at `positions`
+        [3, tokens], perhaps in the place of `x`; None, and nothing is done, if layers must run one
+        by one.
+        """
         ...
 
 
@@ -203,8 +207,8 @@ class BlockRunner(Protocol):
 class Fusion(Protocol):
     """Says how decoder layers and the blocks of the vision tower run; weights may come later."""
 
-    def runners(self, layers: Sequence[nn.Module]) -> tuple[Sequence[LayerRunner], LayerChain]:
-        """One for each decoder layer, and one for all of them."""
+    def runners(self, decoder: nn.Module) -> tuple[Sequence[LayerRunner], DecoderRunner]:
+        """One for each layer of the decoder, and one for all of them."""
         ...
 
     def block_runners(self, blocks: Sequence[nn.Module]) -> Sequence[BlockRunner]:

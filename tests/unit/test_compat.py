@@ -422,7 +422,7 @@ def test_attention_by_itself_is_the_one_in_the_model(bench: Bench, kind: str) ->
     mask = torch.tensor([[1] * 9, [0] * 3 + [1] * 6])
     seams = compile_recipe(TECHNIQUES[kind], bench.config).seams
     places = torch.cat((torch.arange(9), torch.arange(6))).expand(3, -1)
-    flat, rotary = torch.cat((x[0], x[1, 3:])), alone.rotary(places, x.dtype)
+    flat, rotary = torch.cat((x[0], x[1, 3:])), alone.rotary.angles(places, x.dtype)
     expected = layer(flat, rotary, NoCache([9, 6], seams))
     actual = alone(x, attention_mask=mask)
     assert actual.shape == x.shape
@@ -434,7 +434,7 @@ def test_attention_by_itself_is_the_one_in_the_model(bench: Bench, kind: str) ->
 def test_block_sparse_attention_leaves_out_what_is_light(bench: Bench) -> None:
     alone, layer = one_layer(bench, "block_sparse")
     x = torch.randn(1, 4500, 64, generator=torch.Generator().manual_seed(1))
-    rotary = alone.rotary(torch.arange(4500).expand(3, -1), x.dtype)
+    rotary = alone.rotary.angles(torch.arange(4500).expand(3, -1), x.dtype)
     sparse = compile_recipe([BlockSparseAttention()], bench.config).seams
     assert torch.equal(alone(x)[0], layer(x[0], rotary, NoCache([4500], sparse)))
     assert (alone(x)[0] - layer(x[0], rotary, NoCache([4500]))).abs().max() > 1e-2
@@ -449,7 +449,7 @@ def test_positions_are_taken_as_they_are_given(bench: Bench) -> None:
     alone, layer = one_layer(bench, "flash")
     x = torch.randn(1, 5, 64, generator=torch.Generator().manual_seed(1))
     grid = torch.randint(0, 9, (3, 1, 5), generator=torch.Generator().manual_seed(2))
-    expected = layer(x[0], alone.rotary(grid[:, 0], x.dtype), NoCache([5]))
+    expected = layer(x[0], alone.rotary.angles(grid[:, 0], x.dtype), NoCache([5]))
     assert torch.equal(alone(x, position_ids=grid)[0], expected)
     flat = torch.arange(5).unsqueeze(0)
     assert torch.equal(alone(x, position_ids=flat), alone(x))

@@ -88,7 +88,9 @@ class AdaptiveAttention(nn.Module):
             raise InputError("there is no token: give some, and do not mask them all")
         tokens, positions = packing.flatten(hidden_states), _positions(position_ids, packing)
         view = NoCache(packing.lengths, self._seams(tokens.device, tokens.dtype))
-        return packing.pad(self.self_attn(tokens, self.rotary(positions, tokens.dtype), view))
+        return packing.pad(
+            self.self_attn(tokens, self.rotary.angles(positions, tokens.dtype), view)
+        )
 
     def _seams(self, device: torch.device, dtype: torch.dtype) -> Seams:
         if self.attention_type is not AttentionMechanisms.AUTO:

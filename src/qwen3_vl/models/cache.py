@@ -52,6 +52,7 @@ class DenseCache:
         self.lengths = [0] * sequences
         """How many tokens each sequence has had; the store may hold fewer."""
         self._seams = seams
+        self._in_pages = attends_in_pages(seams)
         layers = range(config.num_hidden_layers)
         self._in_pass = False
         self._lines = [[_Line(seams) for _ in range(sequences)] for _ in layers]
@@ -86,7 +87,7 @@ class DenseCache:
                 "begin again with a new cache"
             )
         self._in_pass = True
-        return DenseView(self._lines, lengths, self._seams)
+        return DenseView(self._lines, lengths, self._seams, self._in_pages)
 
     def advance(self, lengths: Sequence[int], positions: Sequence[int]) -> None:
         """Count the tokens of a pass that has ended, and note the positions that follow them."""
@@ -139,11 +140,13 @@ class DenseView:
         lines: Sequence[Sequence[_Line]],
         lengths: Sequence[int],
         seams: Seams,
+        in_pages: bool,
     ) -> None:
+        """Of `in_pages` see attends_in_pages."""
         self._lines = lines
         self._lengths = list(lengths)
         self._attention = causal_attention(seams)
-        self._in_pages = attends_in_pages(seams)
+        self._in_pages = in_pages
 
     def pages(self, layer: int, heads: int, like: Tensor) -> PagedPass | None:
         """The way of the new tokens through the pages of a layer, to write and attend there.

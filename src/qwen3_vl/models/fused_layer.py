@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 import torch
 from torch import Tensor
 
@@ -14,79 +12,35 @@ from qwen3_vl.ops.layers import Layer, LayerParts, Room
 from qwen3_vl.ops.pages import PagedPass
 from qwen3_vl.ops.products import Norm, Product
 from qwen3_vl.ops.rms_norm import rms_norm
+from qwen3_vl.ops.rotation import Angles
 from qwen3_vl.seams import CacheView
-
-
-class Angles:
-    """The cosines and sines of a pass, as kernels read them; made once for all layers."""
-
-    def __init__(self) -> None:
-        self._latest: tuple[tuple[Tensor, Tensor], Tensor] | None = None
-
-    def of(self, rotary: tuple[Tensor, Tensor]) -> Tensor:
-        """[tokens, dim]: the cosines of half the dimensions, then the sines."""
-        latest = self._latest  # looked at once: another thread may run another pass
-        if latest is None or latest[0] is not rotary:
-            half = rotary[0].shape[-1] // 2
-            latest = rotary, torch.cat([x[:, :half].float() for x in rotary], dim=1)
-            self._latest = latest
-        return latest[1]
 
 
 class FusedLayer:
     """Runs a layer whose weights are packed; any other as it is."""
 
-    def __init__(self, layer: DecoderLayer, angles: Angles, room: Room) -> None:
+    def __init__(self, layer: DecoderLayer, room: Room) -> None:
         self._layer = layer
-        self._angles = angles
         self._room = room
-        self._steps: _Steps | None = None
+        self._steps: LayerSteps | None = None
 
-    def __call__(self, x: Tensor, rotary: tuple[Tensor, Tensor], view: CacheView) -> Tensor:
+    def __call__(self, x: Tensor, rotary: Angles, view: CacheView) -> Tensor:
         """Run the layer."""
         steps = self.steps()
         if steps is None or not x.is_cpu:
             return self._layer(x, rotary, view)
-        return steps.run(x, rotary, self._angles, view)
+        return steps.run(x, rotary, view)
 
-    def steps(self) -> _Steps | None:
+    def steps(self) -> LayerSteps | None:
         """Its calls, if its weights are packed."""
         steps = self._steps  # looked at once: another thread may make it anew
         if steps is None or not steps.parts.stand:
             parts = packed_parts(self._layer)
-            self._steps = steps = _Steps(self._layer, parts, self._room) if parts else None
+            self._steps = steps = LayerSteps(self._layer, parts, self._room) if parts else None
         return steps
 
 
-class FusedChain:
-    """Runs layers between which nothing happens; their calls are prepared before the first.
-
-    Weights drive all else out of the caches: what Python does between two layers takes many times
-    as long as what it does before them.
-    """
-
-    def __init__(self, layers: Sequence[FusedLayer], angles: Angles) -> None:
-        self._layers = layers
-        self._angles = angles
-
-    def __call__(self, x: Tensor, rotary: tuple[Tensor, Tensor], view: CacheView) -> Tensor | None:
-        """What leaves the last, perhaps in the place of `x`; None if they cannot run so."""
-        every = [steps for one in self._layers if (steps := one.steps()) is not None]
-        if not x.is_cpu or len(every) < len(self._layers):
-            return None
-        stream, turns = in_place(x), self._angles.of(rotary)
-        calls: list[Callable[[], object]] = []
-        for steps in every:
-            pages = steps.pages(view)
-            if pages is None:
-                return None  # told by the first: so far nothing has happened
-            calls.append(steps.layer.prepared(stream, pages, turns))
-        for call in calls:
-            call()
-        return stream
-
-
-class _Steps:
+class LayerSteps:
     """The calls of one layer, as long as its weights stay where they are."""
 
     def __init__(self, layer: DecoderLayer, parts: PackedParts, room: Room) -> None:
@@ -114,18 +68,17 @@ class _Steps:
             room,
         )
 
-    def run(
-        self, x: Tensor, rotary: tuple[Tensor, Tensor], angles: Angles, view: CacheView
-    ) -> Tensor:
+    def run(self, x: Tensor, rotary: Angles, view: CacheView) -> Tensor:
+        """What leaves the layer."""
         stream, pages = in_place(x), self.pages(view)
         if pages is not None:
-            return self.layer(stream, pages, angles.of(rotary))
+            return self.layer(stream, pages, rotary.turns)
 
         def attend(qkv: Tensor) -> Tensor:
             kv_heads, dim = self._keys.shape[1:]
             heads = qkv.view(len(qkv), -1, dim).split([self._heads, kv_heads, kv_heads], dim=1)
             q, k = (
-                rotate(rms_norm(one.contiguous(), *norm), *rotary)
+                rotate(rms_norm(one.contiguous(), *norm), *rotary.pair)
                 for one, norm in zip(heads[:2], self._head_norms, strict=True)
             )
             seen = view.attend(self._index, *(one.to(x.dtype) for one in (q, k, heads[2])))
@@ -134,6 +87,7 @@ class _Steps:
         return self.layer.around(stream, attend)
 
     def pages(self, view: CacheView) -> PagedPass | None:
+        """The way of the new tokens through its pages, if they attend there."""
         return view.pages(self._index, self._heads, self._keys)
 
 

@@ -110,35 +110,26 @@ class Walk:
         """Bytes: the most that an eviction found. Between two of them the cache only grows."""
         self._core = model.model
         self._score = Scorer(model.lm_head)
-        self._ids, self._packing, self._pictures = input_ids, packing, pictures
-        self._positions: Tensor | None = None  # at first they are counted from the prompt
+        self._prompt: tuple[Tensor, Packing, Pictures] | None = input_ids, packing, pictures
+        self._latest: list[list[int]] = []
         self._steps = 0
 
     def score(self) -> Tensor:
         """The logits of the next token, in float32, of each row that goes on."""
-        hidden = self._core.run(
-            self._ids,
-            self._packing,
-            self._pictures,
-            self._positions,
-            self.cache,
-            head=self._score if self._steps else None,
-        )
+        if self._prompt is not None:
+            hidden = _ends(self._core.run(*self._prompt, cache=self.cache), self._prompt[1])
+        else:
+            hidden = self._core.step(self._latest, self.cache, self._score)
         if self._steps % EVICT_EVERY == 0:  # after the prompt, then now and then
             self.peak_cache = max(self.peak_cache, self.cache.nbytes)
             self.cache.evict()
         self._steps += 1
-        return self._score(_ends(hidden, self._packing)).float()
+        return self._score(hidden).float()
 
     def take(self, tokens: Sequence[int | None]) -> None:
         """One token for each row, None for one that has ended."""
-        device = self._ids.device
-        self._ids = torch.tensor([[token or 0] for token in tokens], device=device)
-        open_rows = torch.tensor([[token is not None] for token in tokens], device=device)
-        self._packing = Packing.of(self._ids, open_rows)
-        # An answer is text, whatever its ids are.
-        positions = torch.tensor(self.cache.positions, device=device).view(1, -1, 1)
-        self._positions, self._pictures = positions.expand(3, -1, -1), Pictures()
+        self._latest = [[] if token is None else [token] for token in tokens]
+        self._prompt = None  # its pictures are large
 
 
 class Scorer:
@@ -156,11 +147,8 @@ class Scorer:
 
 
 def _ends(hidden: Tensor, packing: Packing) -> Tensor:
-    """The state of each row's last token; of single tokens the very tensor."""
-    lengths = [length for length in packing.lengths if length]
-    if len(lengths) == len(hidden):
-        return hidden
-    return hidden[torch.tensor(lengths, device=hidden.device).cumsum(0) - 1]
+    """The state of each row's last token."""
+    return hidden[torch.tensor(packing.lengths, device=hidden.device).cumsum(0) - 1]
 
 
 def _check_room(

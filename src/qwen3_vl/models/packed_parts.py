@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import repeat
+from operator import getitem, is_
 
 from torch import nn
 
@@ -14,15 +16,15 @@ class PackedParts:
 
     def __init__(self, places: Sequence[tuple[nn.Module, str]]) -> None:
         """Each is a child of that name."""
-        found = [(parent._modules, name, parent._modules[name]) for parent, name in places]
-        self._places = [
-            (children, name, part, part._buffers, part.packed)
-            for children, name, part in found
-            if isinstance(part, PackedLinear)
-        ]
-        self.complete = len(self._places) == len(found)
+        self.places = places
+        self._children = [parent._modules for parent, _ in places]
+        self._names = [name for _, name in places]
+        found = list(map(getitem, self._children, self._names))
+        self.matrices = [part for part in found if isinstance(part, PackedLinear)]
+        self.complete = len(self.matrices) == len(found)
         """Whether all are packed, and nothing is added to them."""
-        self.matrices = [place[2] for place in self._places]
+        self._buffers = [part._buffers for part in self.matrices]
+        self._packed = [part.packed for part in self.matrices]
 
     @property
     def stand(self) -> bool:
@@ -30,7 +32,7 @@ class PackedParts:
 
         Asked for each layer and word, so by no detour.
         """
-        for children, name, part, buffers, packed in self._places:
-            if children[name] is not part or buffers["packed"] is not packed:
-                return False
-        return True
+        now, packed = map(getitem, self._children, self._names), repeat("packed")
+        return all(map(is_, now, self.matrices)) and all(
+            map(is_, map(getitem, self._buffers, packed), self._packed)
+        )

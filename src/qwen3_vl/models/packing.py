@@ -32,7 +32,8 @@ class Packing:
         if input_ids.ndim != 2:
             raise InputError(f"input_ids must be [batch, tokens], not {list(input_ids.shape)}")
         if attention_mask is None:
-            attention_mask = torch.ones_like(input_ids)
+            rows, columns = input_ids.shape
+            return cls(torch.ones_like(input_ids, dtype=torch.bool), (columns,) * rows)
         fits = attention_mask.ndim == 2 and len(attention_mask) == len(input_ids)
         extra = attention_mask.shape[1] - input_ids.shape[1] if fits else -1
         if extra < 0 or (extra and held is None):
@@ -57,7 +58,9 @@ class Packing:
         return Packing(mask, tuple(mask.sum(dim=1).tolist()))
 
     def flatten(self, padded: Tensor) -> Tensor:
-        """[rows, columns, …] to [tokens, …]."""
+        """[rows, columns, …] to [tokens, …]; without padding nothing is copied."""
+        if sum(self.lengths) == self.mask.numel():
+            return padded.flatten(0, 1)
         return padded[self.mask]
 
     def pad(self, flat: Tensor) -> Tensor:

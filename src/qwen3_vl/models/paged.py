@@ -45,11 +45,12 @@ class PagedStore:
 
     def extend(self, new: int, like: Tensor) -> None:
         """Make room for so many new tokens of keys `like` these; the caller writes them."""
-        if self._pool is None:
+        pool, numbers = self._pool, self._numbers
+        if pool is None:
             self._dim, self._dtype = like.shape[-1], like.dtype
             dim = filled_up(self._dim)
-            self._hold(PagePool(PageFormat(like.shape[-2], dim, self._bits, self._sees)))
-        pool, numbers = self._held, self._numbers
+            pool = PagePool(PageFormat(like.shape[-2], dim, self._bits, self._sees))
+            self._hold(pool)
         begun, room = divmod(self._length, TOKENS)
         if new and room and (own := pool.alone(numbers[begun])) != numbers[begun]:
             numbers[begun] = own

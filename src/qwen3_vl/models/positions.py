@@ -14,6 +14,7 @@ from torch import Tensor
 
 from qwen3_vl.config.model import Qwen3VLConfig, TextConfig, VisionConfig
 from qwen3_vl.errors import InputError
+from qwen3_vl.ops.rotation import Angles, Rotation
 
 Grid = tuple[int, int, int]
 """Time steps, rows and columns of patches of one picture or video."""
@@ -83,20 +84,25 @@ class Qwen3VLRotaryEmbedding:
     """Interleaved multimodal RoPE: the frequencies take turns between time, height and width."""
 
     def __init__(self, config: TextConfig) -> None:
-        self.head_dim = config.head_dim
-        self.theta = config.rope_theta
-        self.section = config.mrope_section
+        pairs = range(config.head_dim // 2)
+        axes = [0 for _ in pairs]
+        for axis in (1, 2):
+            for pair in pairs[axis : 3 * config.mrope_section[axis] : 3]:
+                axes[pair] = axis
+        # On the processor also where the model is only a skeleton.
+        processor = torch.device("cpu")
+        self.rotation = Rotation(
+            torch.tensor(axes, device=processor),
+            inverse_frequencies(config.head_dim, config.rope_theta, processor),
+        )
 
     def __call__(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """The cosines and sines [tokens, head_dim] at these positions [3, tokens]."""
-        frequencies = inverse_frequencies(self.head_dim, self.theta, positions.device)
-        angles = positions.unsqueeze(-1).float() * frequencies
-        mixed = angles[0].clone()
-        for axis in (1, 2):
-            turns = slice(axis, 3 * self.section[axis], 3)
-            mixed[:, turns] = angles[axis, :, turns]
-        mixed = torch.cat((mixed, mixed), dim=-1)
-        return mixed.cos().to(dtype), mixed.sin().to(dtype)
+        return self.angles(positions, dtype).pair
+
+    def angles(self, positions: Tensor, dtype: torch.dtype) -> Angles:
+        """The same in the form that will be asked for."""
+        return Angles(self.rotation, positions, dtype)
 
 
 def inverse_frequencies(dim: int, theta: float, device: torch.device) -> Tensor:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import add
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,7 +15,7 @@ from qwen3_vl.config.generation import GenerationConfig, GenerationOptions
 from qwen3_vl.config.model import Qwen3VLConfig
 from qwen3_vl.errors import ContextLengthError, InputError
 from qwen3_vl.models.cache import DenseCache, NoCache
-from qwen3_vl.models.fusion import fuse
+from qwen3_vl.models.fusion import Fused, fuse
 from qwen3_vl.models.generation import Decoding
 from qwen3_vl.models.inputs import check_arguments, check_labels, check_tensor, checked_grids
 from qwen3_vl.models.packing import Packing
@@ -115,15 +116,13 @@ class Qwen3VLModel(Qwen3VLPreTrainedModel):
         position_ids: Tensor | None = None,
         cache: DenseCache | None = None,
         watch: Callable[[Tensor], None] | None = None,
-        head: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
-        """The hidden states [tokens, hidden] of the tokens that are not padding.
-
-        With the `head` tokens may leave before the last layer: for steps of one token a sequence.
-        """
+        """The hidden states [tokens, hidden] of the tokens that are not padding."""
         ids = packing.flatten(input_ids)
-        self._check_ids(ids)
-        self._check_room(packing, cache)
+        if not len(ids):
+            raise InputError("the prompt is empty")
+        self._check_ids(*(int(bound) for bound in torch.aminmax(ids)))
+        self._check_room(packing.lengths, cache)
         if cache is not None:
             cache.check_seams(self.seams)
         starts = cache.positions if cache else [0] * len(packing.lengths)
@@ -136,10 +135,38 @@ class Qwen3VLModel(Qwen3VLPreTrainedModel):
         tokens = reduce(fused, positions.to(ids.device), packing.lengths, self.seams.reduce)
         view = cache.view(tokens.lengths) if cache else NoCache(tokens.lengths, self.seams)
         show = (lambda x: watch(tokens.spread(x))) if watch else None
-        hidden = self.language_model(tokens.fused, tokens.positions, view, show, head)
+        hidden = self.language_model(tokens.fused, tokens.positions, view, show)
         if cache is not None:
             cache.advance(packing.lengths, following)
         return tokens.spread(hidden)
+
+    def step(
+        self,
+        tokens: Sequence[Sequence[int]],
+        cache: DenseCache,
+        head: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """The hidden states [tokens, hidden] of a few more tokens of each sequence, or none.
+
+        They are text, whatever their ids are. With the `head` tokens may leave before the last
+        layer: for one token a sequence.
+        """
+        ids = [token for row in tokens for token in row]
+        lengths = list(map(len, tokens))
+        if not ids:
+            raise InputError("a step needs a token for some sequence")
+        self._check_ids(min(ids), max(ids))
+        self._check_room(lengths, cache)
+        cache.check_seams(self.seams)
+        following = list(map(add, cache.positions, lengths))
+        places = [at for span in map(range, cache.positions, following) for at in span]
+        table = self.language_model.embed_tokens
+        flat, positions = torch.tensor([ids, places], device=table.weight.device)
+        fused = Fused(table(flat), flat[:0], ())
+        view = cache.view(lengths)
+        hidden = self.language_model(fused, positions.expand(3, -1), view, head=head)
+        cache.advance(lengths, following)
+        return hidden
 
     def get_rope_index(
         self,
@@ -225,13 +252,11 @@ class Qwen3VLModel(Qwen3VLPreTrainedModel):
             for row, start in zip(rows, starts, strict=True)
         ]
 
-    def _check_room(self, packing: Packing, cache: DenseCache | None) -> None:
-        held = cache.lengths if cache else [0] * len(packing.lengths)
-        if len(held) != len(packing.lengths):
-            raise InputError(
-                f"the cache holds {len(held)} sequences, the batch has {len(packing.lengths)}"
-            )
-        longest = max(old + new for old, new in zip(held, packing.lengths, strict=True))
+    def _check_room(self, lengths: Sequence[int], cache: DenseCache | None) -> None:
+        held = cache.lengths if cache else [0] * len(lengths)
+        if len(held) != len(lengths):
+            raise InputError(f"the cache holds {len(held)} sequences, the batch has {len(lengths)}")
+        longest = max(old + new for old, new in zip(held, lengths, strict=True))
         context = self.config.text_config.max_position_embeddings
         if longest > context:
             raise ContextLengthError(
@@ -239,11 +264,8 @@ class Qwen3VLModel(Qwen3VLPreTrainedModel):
                 "shorten the text, or use fewer or smaller pictures"
             )
 
-    def _check_ids(self, ids: Tensor) -> None:
+    def _check_ids(self, low: int, high: int) -> None:
         size = self.config.text_config.vocab_size
-        if not len(ids):
-            raise InputError("the prompt is empty")
-        low, high = (int(bound) for bound in torch.aminmax(ids))
         if low < 0 or high >= size:
             raise InputError(
                 f"token ids run from {low} to {high}, the vocabulary from 0 to {size - 1}; "

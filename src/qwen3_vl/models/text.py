@@ -19,6 +19,7 @@ from qwen3_vl.models.fusion import Fused
 from qwen3_vl.models.positions import Qwen3VLRotaryEmbedding, rotate
 from qwen3_vl.models.tables import empty_table
 from qwen3_vl.ops.rms_norm import rms_norm
+from qwen3_vl.ops.rotation import Angles
 from qwen3_vl.seams import CacheView, Depth, Fusion
 
 
@@ -57,21 +58,21 @@ class Qwen3VLAttention(nn.Module):
         self.q_norm = RMSNorm(config.head_dim, config.rms_norm_eps)
         self.k_norm = RMSNorm(config.head_dim, config.rms_norm_eps)
 
-    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor], view: CacheView) -> Tensor:
+    def forward(self, x: Tensor, rotary: Angles, view: CacheView) -> Tensor:
         """Attend with all tokens [tokens, hidden] of this pass."""
         q = self.q_norm(self.q_proj(x).view(len(x), -1, self.head_dim))
         k, v = self._keys_values(x, rotary)
-        out = view.attend(self.layer, rotate(q, *rotary), k, v)
+        out = view.attend(self.layer, rotate(q, *rotary.pair), k, v)
         return self.o_proj(out.reshape(len(x), -1))
 
-    def remember(self, x: Tensor, rotary: tuple[Tensor, Tensor], view: CacheView) -> None:
+    def remember(self, x: Tensor, rotary: Angles, view: CacheView) -> None:
         """Leave keys and values of tokens that do not attend here, for those that come later."""
         view.store(self.layer, *self._keys_values(x, rotary))
 
-    def _keys_values(self, x: Tensor, rotary: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    def _keys_values(self, x: Tensor, rotary: Angles) -> tuple[Tensor, Tensor]:
         heads = (len(x), -1, self.head_dim)
         k = self.k_norm(self.k_proj(x).view(heads))
-        return rotate(k, *rotary), self.v_proj(x).view(heads)
+        return rotate(k, *rotary.pair), self.v_proj(x).view(heads)
 
 
 class TextMLP(nn.Module):
@@ -101,12 +102,12 @@ class DecoderLayer(nn.Module):
         self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
 
-    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor], view: CacheView) -> Tensor:
+    def forward(self, x: Tensor, rotary: Angles, view: CacheView) -> Tensor:
         """One layer over all tokens."""
         x = x + self.self_attn(self.input_layernorm(x), rotary, view)
         return x + self.mlp(self.post_attention_layernorm(x))
 
-    def remember(self, x: Tensor, rotary: tuple[Tensor, Tensor], view: CacheView) -> None:
+    def remember(self, x: Tensor, rotary: Angles, view: CacheView) -> None:
         """Leave keys and values of tokens that have left the decoder before this layer."""
         self.self_attn.remember(self.input_layernorm(x), rotary, view)
 
@@ -125,7 +126,7 @@ class TextModel(nn.Module):
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.rotary = Qwen3VLRotaryEmbedding(config)
         self.depth = depth
-        self._runners, self._chain = fusion.runners(list(self.layers)) if fusion else (None, None)
+        self._runners, self._whole = fusion.runners(self) if fusion else (None, None)
 
     def forward(
         self,
@@ -144,12 +145,12 @@ class TextModel(nn.Module):
         # Fused layers may put what leaves them in the place of what came.
         keep = torch.clone if self._runners else lambda x: x
         x = keep(inputs.embeddings)
-        dtype = x.dtype
-        rotary = self.rotary(positions, dtype)
-        if self._chain and not (watch or self.depth or inputs.deepstack):
-            whole = self._chain(x, rotary, view)
+        if self._whole and not (watch or self.depth or inputs.deepstack):
+            whole = self._whole(x, positions, view)
             if whole is not None:
-                return self.norm(whole.to(dtype))
+                return whole
+        dtype = x.dtype
+        rotary = self.rotary.angles(positions, dtype)
         seen, left = x, None
         for index, run in enumerate(self._runners or self.layers):
             if watch:
@@ -172,9 +173,7 @@ class TextModel(nn.Module):
             watch(x)
         return x
 
-    def _remember(
-        self, x: Tensor, rotary: tuple[Tensor, Tensor], view: CacheView, start: int
-    ) -> None:
+    def _remember(self, x: Tensor, rotary: Angles, view: CacheView, start: int) -> None:
         for index in range(start, len(self.layers)):
             if not self._skips(index):
                 cast(DecoderLayer, self.layers[index]).remember(x, rotary, view)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -70,7 +69,7 @@ class Layer:
         self._biases = [None if one is None else one.float() for one in parts.biases]
         q_norm, k_norm = parts.head_norms or (None, None)
         into, out, first, second = map(_at, self._biases)
-        self._native = native.layer(
+        self.native = native.layer(
             [one.joined for one in (parts.into, parts.out, parts.first, parts.second)],
             [
                 *(
@@ -82,29 +81,25 @@ class Layer:
             (into, out, first, second),
             causal=parts.causal,
         )
+        """As kernels are told of it; None without them."""
 
     def __call__(self, stream: Tensor, pages: PagedPass, turns: Tensor) -> Tensor:
         """Add to `stream` [tokens, hidden] in float32 what attention and the MLP make of it.
 
         `turns` [tokens, dim] are the cosines of half the dimensions of a head, then the sines.
         """
-        self.prepared(stream, pages, turns)()
-        return stream
-
-    def prepared(self, stream: Tensor, pages: PagedPass, turns: Tensor) -> Callable[[], object]:
-        """Give the call that does that; it holds all that it is told of."""
         kernels = native.kernels_for(stream, turns)
-        if kernels is None or self._native is None:
-            return partial(self._one_by_one, stream, pages, turns)
-        room = self._room.of(self._native.room(len(stream)))
-        places = turns.data_ptr(), len(stream), stream.data_ptr(), room.data_ptr()
-        told = (*pages.described, self._native, *places)
-
-        def run() -> tuple[object, ...]:
-            kernels.run_layer(*told)
-            return stream, pages, turns, room
-
-        return run
+        if kernels is None or self.native is None:
+            return self.one_by_one(stream, pages, turns)
+        kernels.run_layer(
+            *pages.described(pages.rows),
+            self.native,
+            turns.data_ptr(),
+            len(stream),
+            stream.data_ptr(),
+            self._room.of(self.native.room(len(stream))).data_ptr(),
+        )
+        return stream
 
     def around(self, stream: Tensor, attend: Callable[[Tensor], Tensor]) -> Tensor:
         """The same where `attend` makes of the projections what the tokens see, [tokens, …]."""
@@ -114,7 +109,8 @@ class Layer:
         parts.out(seen, bias=out, out=stream)
         return parts.second(parts.first(stream, parts.before_mlp, first), bias=second, out=stream)
 
-    def _one_by_one(self, stream: Tensor, pages: PagedPass, turns: Tensor) -> Tensor:
+    def one_by_one(self, stream: Tensor, pages: PagedPass, turns: Tensor) -> Tensor:
+        """The same in four products, and what tokens do in pages between them."""
         turning = Turning(turns, self.parts.head_norms, self.parts.eps)
 
         def attend(qkv: Tensor) -> Tensor:

@@ -101,6 +101,28 @@ def layer(
     return compiled.layer(*products, *norms, biases, causal)
 
 
+def decoder(
+    layers: Sequence[_native.Layer | None],
+    rotation: tuple[int, int, int],
+    norm: tuple[int, float],
+    *,
+    is_bf16: bool,
+) -> _native.Decoder | None:
+    """Prepare layers, the addresses of a rotation and a norm; None without the extension."""
+    compiled = _extension()
+    if compiled is None or None in layers:
+        return None
+    return compiled.decoder(list(layers), rotation, *norm, is_bf16)
+
+
+def turn(
+    rotation: tuple[int, int, int], positions: torch.Tensor, turns: torch.Tensor, *, is_bf16: bool
+) -> None:
+    """Write the cosines and sines at positions [tokens, 3]; only where there are kernels."""
+    compiled = cast("ModuleType", _extension())
+    compiled.turn(rotation, is_bf16, positions.data_ptr(), len(positions), turns.data_ptr())
+
+
 def force(name: str) -> None:
     """Use the variant of this name from now on, in this whole process.
 

@@ -7,10 +7,8 @@ copied when they are written to, dropped and moved.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import accumulate
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -186,7 +184,7 @@ def _as(raw: Tensor, dtype: torch.dtype) -> Tensor:
     return raw.contiguous().view(dtype)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Stretch:
     """The part of a pass that belongs to one sequence."""
 
@@ -218,27 +216,23 @@ class Turning:
         return cls(turns)
 
 
-def _row(stretch: Stretch, first: int) -> tuple[int, int, int, int, int]:
-    """A stretch as kernels read it."""
-    pages, table = stretch.pages.data_ptr(), stretch.table.data_ptr()
-    return pages, table, first, stretch.count, stretch.held
-
-
 class PagedPass:
     """New tokens of some sequences, on their way through the pages of one layer."""
 
     def __init__(self, layout: PageFormat, heads: int, stretches: Sequence[Stretch]) -> None:
         """Of queries there are so many `heads`; the sequences' tokens lie one after the other."""
-        for one in stretches:
-            if one.held + one.count > TOKENS * len(one.table):
-                tokens = f"{one.held} tokens and {one.count} more"
-                raise InputError(f"{len(one.table)} pages have no room for {tokens}")
         self._layout, self._heads = layout, heads
-        self._stretches = tuple(stretches)
-        ends = list(accumulate(one.count for one in stretches))
-        self._firsts = [0, *ends[:-1]]
-        rows = zip(self._stretches, self._firsts, strict=True)
-        self._rows = array("q", [number for row in rows for number in _row(*row)])
+        self._stretches = stretches
+        self.rows = array("q")
+        """The stretches as kernels read them."""
+        first = 0
+        for one in stretches:
+            count, held = one.count, one.held
+            if held + count > TOKENS * one.table.numel():
+                tokens = f"{held} tokens and {count} more"
+                raise InputError(f"{one.table.numel()} pages have no room for {tokens}")
+            self.rows.extend((one.pages.data_ptr(), one.table.data_ptr(), first, count, held))
+            first += count
 
     def remember(self, qkv: Tensor, turning: Turning) -> Tensor:
         """Put keys and values into their pages; give queries, scaled, [tokens, heads, dim].
@@ -253,7 +247,7 @@ class PagedPass:
         q = qkv.new_empty(len(qkv), self._heads, self._layout.dim)
         q_norm, k_norm = (one.data_ptr() for one in norms) if norms else (0, 0)
         kernels.remember(
-            *self.described,
+            *self.described(self.rows),
             qkv.data_ptr(),
             turning.turns.data_ptr(),
             q_norm,
@@ -277,7 +271,7 @@ class PagedPass:
         q = q.contiguous()
         out = torch.empty_like(q)
         kernels.attend(
-            *self.described,
+            *self.described(self.rows),
             causal,
             q.data_ptr(),
             out.data_ptr(),
@@ -285,13 +279,19 @@ class PagedPass:
         )
         return out
 
-    @cached_property
-    def described(self) -> tuple[_native.Pool, _native.PageShape, int, int, int, int]:
-        """As kernels are told of it."""
+    def described(
+        self, rows: array[int]
+    ) -> tuple[_native.Pool, _native.PageShape, int, int, int, int]:
+        """As kernels are told of it, with its `rows` or those of some layers, which are held."""
         layout = self._layout
         shape = native.page_shape(layout.bits, layout.heads, layout.dim, layout.sees)
-        at, count = self._rows.buffer_info()[0], len(self._stretches)
+        at, count = rows.buffer_info()[0], len(self._stretches)
         return native.pool(), shape, layout.nbytes, at, count, self._heads
+
+    def _parts(self) -> Iterator[tuple[Stretch, slice]]:
+        """The stretches, and where their tokens lie."""
+        for one, first in zip(self._stretches, self.rows[2::5], strict=True):
+            yield one, slice(first, first + one.count)
 
     def _remember_meaning(self, qkv: Tensor, turning: Turning) -> Tensor:
         kv_heads = self._layout.heads
@@ -302,20 +302,18 @@ class PagedPass:
                 for x, norm in zip((q, k), turning.norms, strict=True)
             )
         q, k = _turned(q, turning.turns), _turned(k, turning.turns)
-        for one, first in zip(self._stretches, self._firsts, strict=True):
-            part = slice(first, first + one.count)
+        for one, part in self._parts():
             self._layout.write(one, k[part], v[part])
         return q * self._layout.dim**-0.5
 
     def _attend_meaning(self, q: Tensor, causal: bool, log_sums: Tensor | None) -> Tensor:
         out = torch.empty_like(q)
-        for one, first in zip(self._stretches, self._firsts, strict=True):
+        for one, part in self._parts():
             length = one.held + one.count
             numbers = one.table[: -(-length // TOKENS)].long()
             k, v = (x[:length].to(q.dtype) for x in self._layout.unpack(one.pages[numbers]))
             group = self._heads // self._layout.heads
             k, v = k.repeat_interleave(group, dim=1), v.repeat_interleave(group, dim=1)
-            part = slice(first, first + one.count)
             scores = torch.einsum("qhd,khd->qhk", q[part], k)
             seen = torch.ones(one.count, 1, length, dtype=torch.bool)
             if causal:
@@ -337,6 +335,14 @@ class PagedPass:
         keys = chosen.repeat_interleave(TOKENS, dim=1)
         keys = F.pad(keys, (0, seen.shape[1] - keys.shape[1]))  # or cut, where the last is not full
         return (keys & seen).repeat_interleave(self._heads // self._layout.heads, dim=0)
+
+
+def together(passes: Sequence[PagedPass]) -> array[int]:
+    """The rows of a pass through some layers, one after the other."""
+    rows = array("q")
+    for one in passes:
+        rows.extend(one.rows)
+    return rows
 
 
 def _turned(x: Tensor, turns: Tensor) -> Tensor:

@@ -273,3 +273,50 @@ def test_direct_calls_check_their_tensors_too(model):
         model.model.get_image_features([0.0], torch.tensor([[1, 4, 4]]))
     with pytest.raises(InputError, match="input_ids is a list"):
         model.model.get_rope_index([[1]])
+
+
+@torch.inference_mode()
+def test_steps_go_on_as_the_whole_text_would(model):
+    """Some tokens of one sequence and one of another at a time, and one that has ended."""
+    ids = torch.tensor([[3, 4, 5, 6, 7, 8], [9, 8, 7, 6, 5, 4]])
+    whole = model.model(ids).last_hidden_state
+    cache = DenseCache(model.config.text_config, 2)
+    model.model(ids[:, :2], past_key_values=cache)
+    first = model.model.step([[5, 6, 7], [7]], cache)
+    torch.testing.assert_close(first, torch.cat((whole[0, 2:5], whole[1, 2:3])))
+    second = model.model.step([[], [6]], cache)
+    torch.testing.assert_close(second, whole[1, 3:4])
+    assert cache.lengths == [5, 4]
+    assert cache.positions == [5, 4]
+
+
+@torch.inference_mode()
+def test_a_step_is_text_behind_a_picture(model):
+    inputs = tiny_inputs(model.config, [3, Image(4, 6), 2])
+    del inputs["mm_token_type_ids"]
+    longer = inputs | {
+        "input_ids": torch.cat((inputs["input_ids"], torch.tensor([[4]])), dim=1),
+        "attention_mask": torch.cat((inputs["attention_mask"], torch.tensor([[1]])), dim=1),
+    }
+    cache = DenseCache(model.config.text_config, 1)
+    model(**inputs, past_key_values=cache)
+    stepped = model.model.step([[4]], cache)
+    whole = model.model(**longer).last_hidden_state[0, -1:]
+    torch.testing.assert_close(stepped, whole)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "error", "message"),
+    [
+        ([[], []], InputError, "needs a token"),
+        ([[1], [-1]], InputError, "run from -1 to 1"),
+        ([[10**6], [1]], InputError, "run from 1 to 1000000"),
+        ([[1]], InputError, "holds 2 sequences, the batch has 1"),
+        ([[1] * 5000, [1]], ContextLengthError, "do not fit the context"),
+    ],
+)
+def test_a_step_that_cannot_be_is_refused(model, tokens, error, message):
+    cache = DenseCache(model.config.text_config, 2)
+    with pytest.raises(error, match=message):
+        model.model.step(tokens, cache)
+    assert cache.lengths == [0, 0]

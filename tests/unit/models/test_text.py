@@ -51,9 +51,11 @@ def by_the_formula(layer, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor,
 def test_a_layer_is_its_formula(name):
     text = tiny_model(name).model.language_model
     x, positions = random(9, 64), torch.arange(9).expand(3, -1)
-    rotary = text.rotary(positions, torch.float32)
+    rotary = text.rotary.angles(positions, torch.float32)
     actual = text.layers[1](x, rotary, NoCache([9]))
-    expected = by_the_formula(text.layers[1], x, *rotary, CONFIGS[name].text_config.rms_norm_eps)
+    expected = by_the_formula(
+        text.layers[1], x, *rotary.pair, CONFIGS[name].text_config.rms_norm_eps
+    )
     torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -87,7 +89,7 @@ def test_deepstack_adds_after_each_of_the_first_layers():
     x, positions = random(5, 64), torch.arange(5).expand(3, -1)
     taps = random(3, 2, 64, seed=1).unbind(0)
     actual = text(start(x, *taps, places=(1, 2)), positions, NoCache([5]))
-    rotary = text.rotary(positions, x.dtype)
+    rotary = text.rotary.angles(positions, x.dtype)
     for index, layer in enumerate(text.layers):
         x = layer(x, rotary, NoCache([5]))
         if index < 3:
@@ -104,7 +106,7 @@ def test_a_watcher_sees_the_embeddings_each_layer_before_deepstack_and_the_final
     out = text(start(x, *taps, places=(2,)), positions, NoCache([5]), seen.append)
     assert len(seen) == 5
     assert torch.equal(seen[0], x)
-    rotary = text.rotary(positions, x.dtype)
+    rotary = text.rotary.angles(positions, x.dtype)
     assert torch.equal(seen[1], text.layers[0](x, rotary, NoCache([5])))
     assert torch.equal(seen[-1], out)
 

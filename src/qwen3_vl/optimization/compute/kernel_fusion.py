@@ -12,14 +12,15 @@ from qwen3_vl.models.cache import attends_in_pages
 from qwen3_vl.models.frames import attends_in_frames
 from qwen3_vl.models.fused_block import FusedBlock
 from qwen3_vl.models.fused_block import packed_parts as parts_of_block
-from qwen3_vl.models.fused_layer import Angles, FusedChain, FusedLayer
+from qwen3_vl.models.fused_decoder import FusedDecoder
+from qwen3_vl.models.fused_layer import FusedLayer
 from qwen3_vl.models.fused_layer import packed_parts as parts_of_layer
 from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
-from qwen3_vl.models.text import DecoderLayer
+from qwen3_vl.models.text import DecoderLayer, TextModel
 from qwen3_vl.models.vision import VisionBlock
 from qwen3_vl.ops.layers import Room
 from qwen3_vl.plan import Exact, Guarantee, Plan
-from qwen3_vl.seams import BlockRunner, LayerChain, LayerRunner
+from qwen3_vl.seams import BlockRunner, DecoderRunner, LayerRunner
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,11 @@ class KernelFusion:
         """Run each layer and block so, if its weights are packed."""
         return plan.answer(self, fusion=self)
 
-    def runners(self, layers: Sequence[nn.Module]) -> tuple[Sequence[LayerRunner], LayerChain]:
-        """One for each layer, and all; they share the angles of a pass, and where they work."""
-        angles, room = Angles(), Room()
-        each = [FusedLayer(cast(DecoderLayer, layer), angles, room) for layer in layers]
-        return each, FusedChain(each, angles)
+    def runners(self, decoder: nn.Module) -> tuple[Sequence[LayerRunner], DecoderRunner]:
+        """One for each layer, and one for all; they share where they work."""
+        text, room = cast(TextModel, decoder), Room()
+        each = [FusedLayer(cast(DecoderLayer, layer), room) for layer in text.layers]
+        return each, FusedDecoder(each, text.rotary, text.norm, room)
 
     def block_runners(self, blocks: Sequence[nn.Module]) -> Sequence[BlockRunner]:
         """One for each block; they share where they work."""

@@ -129,14 +129,13 @@ class _Misplacing(Qwen3VLModel):
         position_ids: Tensor | None = None,
         cache: DenseCache | None = None,
         watch: Callable[[Tensor], None] | None = None,
-        head: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
         """Hidden states, as those of the whole model would be elsewhere."""
         if position_ids is None:
             starts = cache.positions if cache else [0] * len(input_ids)
             wrong = self.wrong(input_ids, packing.mask.long(), pictures)
             position_ids = wrong + torch.tensor(starts, device=wrong.device).unsqueeze(1)
-        return super().run(input_ids, packing, pictures, position_ids, cache, watch, head)
+        return super().run(input_ids, packing, pictures, position_ids, cache, watch)
 
     def wrong(self, input_ids: Tensor, mask: Tensor, pictures: Pictures) -> Tensor:
         """Positions [3, rows, tokens], counted from the first token."""

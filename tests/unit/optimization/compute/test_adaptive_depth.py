@@ -122,23 +122,15 @@ def test_who_leaves_is_remembered_in_the_layers_after(bench: Bench) -> None:
     seen: list[Tensor] = []
     decoder.layers[2].register_forward_hook(lambda *args: seen.append(args[2]))
     before = cache.positions[0]
-    ids = torch.tensor([[7]])
-    model.model.run(ids, *packed(ids), cache=cache, head=model.lm_head)
+    model.model.step([[7]], cache, model.lm_head)
     k, v = (rows[-1] for rows in cache._lines[3][0].store.read())
     x = last.input_layernorm(seen[0])
     heads = (1, bench.config.text_config.num_key_value_heads, -1)
-    rotary = decoder.rotary(torch.full((3, 1), before), x.dtype)
-    expected = rotate(last.self_attn.k_norm(last.self_attn.k_proj(x).view(heads)), *rotary)
+    rotary = decoder.rotary.angles(torch.full((3, 1), before), x.dtype)
+    expected = rotate(last.self_attn.k_norm(last.self_attn.k_proj(x).view(heads)), *rotary.pair)
     assert torch.equal(k, expected[0])
     assert torch.equal(v, last.self_attn.v_proj(x).view(heads)[0])
     assert len({len(line.store) for (line,) in cache._lines}) == 1
-
-
-def packed(ids: Tensor) -> tuple[Any, Any]:
-    from qwen3_vl.models.packing import Packing
-    from qwen3_vl.models.vision import Pictures
-
-    return Packing.of(ids, None), Pictures()
 
 
 @pytest.mark.parametrize("threshold", [0.15, 0.3])

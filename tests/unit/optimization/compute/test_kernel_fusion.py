@@ -76,6 +76,25 @@ def test_all_layers_at_once_say_what_they_say_one_by_one(
 
 
 @torch.inference_mode()
+def test_all_layers_at_once_follow_weights_that_move(bench: Bench) -> None:
+    model = bench.load(WeightInt4(), KvInt8(), KernelFusion())
+
+    def step() -> Tensor:
+        cache = DenseCache(model.config.text_config, 1, model.seams)
+        model.model.step([[3, 4, 5]], cache)
+        return model.model.step([[7]], cache)
+
+    first = step()
+    assert torch.equal(step(), first)
+    model.to(torch.bfloat16)
+    rounded = step()
+    assert rounded.dtype == torch.bfloat16
+    assert (rounded - first).abs().max() < 0.1 * first.abs().max()
+    model.model.language_model.norm.weight = nn.Parameter(torch.zeros_like(rounded[0]))
+    assert step().abs().max() == 0
+
+
+@torch.inference_mode()
 @pytest.mark.parametrize("step", [WeightInt8(), VisionInt8()], ids=type)
 def test_fused_blocks_see_what_modules_see(bench: Bench, step: Optimization) -> None:
     """Norms differ in the last bit, so a number between two codes may fall to the other one; then

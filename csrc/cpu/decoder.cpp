@@ -1,0 +1,50 @@
+#include "decoder.h"
+
+#include "rounding.h"
+
+#include <algorithm>
+
+namespace qwen3_vl {
+namespace {
+
+constexpr size_t line_floats = line_bytes / sizeof(float);
+
+size_t whole_lines(size_t floats) { return (floats + line_floats - 1) / line_floats * line_floats; }
+
+}  // namespace
+
+size_t Decoder::room(size_t tokens) const {
+    size_t most = 0;
+    for (const Layer& layer : layers) most = std::max(most, layer.room(tokens));
+    return whole_lines(tokens * 2 * rotation.pairs) + whole_lines(tokens * hidden()) + most;
+}
+
+void run(const Kernels& kernels, Pool& pool, const Decoder& decoder, Pass pass,
+         const int64_t* positions, size_t tokens, void* x, float* room) {
+    const size_t hidden = decoder.hidden(), numbers = tokens * hidden;
+    float* const turns = room;
+    float* const stream = turns + whole_lines(tokens * 2 * decoder.rotation.pairs);
+    float* const rest = stream + whole_lines(numbers);
+    auto* const narrow = static_cast<BFloat16*>(x);
+    auto* const same = static_cast<float*>(x);
+    turn(decoder.rotation, positions, tokens, turns);
+    if (decoder.is_bf16) {
+        std::transform(narrow, narrow + numbers, stream, wide);
+    } else {
+        std::copy_n(same, numbers, stream);
+    }
+    for (const Layer& layer : decoder.layers) {
+        run(kernels, pool, layer, pass, turns, tokens, stream, rest);
+        pass.stretches += pass.count;
+    }
+    if (decoder.is_bf16) {
+        std::transform(stream, stream + numbers, narrow, rounded);
+        kernels.rms_norm_bf16(narrow, static_cast<const BFloat16*>(decoder.norm), narrow, tokens,
+                              hidden, decoder.eps);
+    } else {
+        kernels.rms_norm_f32(stream, static_cast<const float*>(decoder.norm), same, tokens, hidden,
+                             decoder.eps);
+    }
+}
+
+}  // namespace qwen3_vl

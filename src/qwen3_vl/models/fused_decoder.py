@@ -1,0 +1,79 @@
+"""A decoder whose weights are packed: one native call for a few tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from qwen3_vl.models.fused_layer import FusedLayer, LayerSteps
+from qwen3_vl.models.packed_parts import PackedParts
+from qwen3_vl.models.positions import Qwen3VLRotaryEmbedding
+from qwen3_vl.models.text import RMSNorm
+from qwen3_vl.ops.decoder import Decoder
+from qwen3_vl.ops.layers import Room
+from qwen3_vl.ops.pages import PagedPass
+from qwen3_vl.ops.products import Norm
+from qwen3_vl.seams import CacheView
+
+_FEW = 64
+"""Tokens: they pass all layers in less time than anybody would want to break off."""
+
+
+class FusedDecoder:
+    """Runs layers between which nothing happens, and the norm after them, in one call.
+
+    Weights drive all else out of the caches: whatever Python does between two layers, and each
+    operation of torch before them, takes ten times as long as in a loop of its own.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[FusedLayer],
+        rotary: Qwen3VLRotaryEmbedding,
+        norm: RMSNorm,
+        room: Room,
+    ) -> None:
+        self._layers = layers
+        self._rotary, self._norm, self._room = rotary, norm, room
+        self._prepared: _Prepared | None = None
+
+    def __call__(self, x: Tensor, positions: Tensor, view: CacheView) -> Tensor | None:
+        """What the head scores, in the place of `x`; None, and nothing is done, if it cannot."""
+        prepared = self._prepared  # looked at once: another thread may make it anew
+        if prepared is None or not prepared.stands(self._norm):
+            self._prepared = prepared = self._prepare()
+        few = len(x) <= _FEW and x.is_cpu and x.dtype == self._norm.weight.dtype
+        if prepared is None or not few or torch.is_grad_enabled():
+            return None
+        passes: list[PagedPass] = []
+        for steps in prepared.every:
+            pages = steps.pages(view)
+            if pages is None:
+                return None  # told by the first: so far nothing has happened
+            passes.append(pages)
+        return prepared.decoder(x, passes, positions)
+
+    def _prepare(self) -> _Prepared | None:
+        every = [steps for one in self._layers if (steps := one.steps()) is not None]
+        if len(every) < len(self._layers):
+            return None
+        norm = Norm(self._norm.weight.detach(), self._norm.eps)
+        layers = [steps.layer for steps in every]
+        decoder = Decoder(layers, self._rotary.rotation, norm, self._room)
+        parts = PackedParts([place for steps in every for place in steps.parts.places])
+        return _Prepared(every, parts, norm.weight, decoder)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    every: list[LayerSteps]
+    parts: PackedParts
+    norm: Tensor
+    decoder: Decoder
+
+    def stands(self, norm: RMSNorm) -> bool:
+        """Whether all weights are where they were."""
+        return self.parts.stand and self.norm.data_ptr() == norm.weight.data_ptr()
