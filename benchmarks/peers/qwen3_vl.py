@@ -17,6 +17,7 @@ from qwen3_vl.api import user_message
 from qwen3_vl.models.generation import Walk
 from qwen3_vl.models.packing import Packing
 from qwen3_vl.models.vision import Pictures
+from qwen3_vl.ops.largest import largest
 
 Pixels = tuple[torch.Tensor, torch.Tensor]
 
@@ -43,17 +44,17 @@ class Own(SteppingEngine):
     def prompt(self, ids: list[int]) -> None:
         given = torch.tensor([ids])
         self._walk = Walk(self._model, given, Packing.of(given, None), Pictures())
-        self._best = int(self._walk.score()[0].max(dim=0).indices)
+        self._best = int(largest(self._walk.score(), 1))
 
     @torch.inference_mode()
     def step(self) -> None:
         self._walk.take([self._best])
-        self._best = int(self._walk.score()[0].max(dim=0).indices)
+        self._best = int(largest(self._walk.score(), 1))
 
     @torch.inference_mode()
     def draft(self, count: int) -> None:
         hidden = self._model.model.step([[self._best] * count], self._walk.cache)
-        self._best = int(self._model.lm_head(hidden).argmax(dim=-1)[-1])
+        self._best = int(largest(self._model.lm_head(hidden), 1)[-1])
 
     def pixels(self, picture: np.ndarray) -> Pixels:
         return self._vlm.engine.processor.image_processor([Image.fromarray(picture)])

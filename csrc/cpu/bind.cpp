@@ -5,6 +5,7 @@
 #include "attention.h"
 #include "decoder.h"
 #include "dispatch.h"
+#include "largest.h"
 #include "layer.h"
 #include "matmul.h"
 #include "pool.h"
@@ -122,6 +123,12 @@ void run_layer(const Variant& variant, Pool& pool, const PageShape& shape, std::
         pointer<float>(stream), pointer<float>(room));
 }
 
+void largest_all(const Variant& variant, Pool& pool, std::uintptr_t x, std::size_t rows,
+                 std::size_t width, std::size_t count, std::uintptr_t places) {
+    largest(*variant.kernels, pool, pointer<const float>(x), rows, width, count,
+            pointer<std::int64_t>(places));
+}
+
 using RotationAt = std::tuple<std::uintptr_t, std::uintptr_t, std::size_t>;
 
 Rotation rotation_at(const RotationAt& given, bool is_bf16) {
@@ -219,6 +226,7 @@ NB_MODULE(_native, module) {
         .def("attend", &attend_all, without_gil)
         .def("run_layer", &run_layer, without_gil)
         .def("run_decoder", &run_decoder, without_gil)
+        .def("largest", &largest_all, without_gil)
         .def("product_rounds", &rounds_on_all<&Kernels::product_rounds>, without_gil)
         .def("float_rounds", &rounds_on_all<&Kernels::float_rounds>, without_gil)
         .def("read", &read_on_all, without_gil);

@@ -73,6 +73,10 @@ using Attend = void(const Attention& all, size_t head, const float* q, size_t ro
 using Reach = void(const Attention& all, size_t head, const float* q, size_t rows, size_t pages,
                    float* most);
 
+// The largest of each of so many blocks of numbers; NaN of one in which there is one.
+constexpr size_t maxima_block = 64;
+using Maxima = void(const float* x, size_t blocks, float* most);
+
 // Loops that do nothing but products or reads: the limits of the machine.
 using Rounds = size_t(size_t rounds, float* left);
 using ReadThrough = void(const float* from, size_t count, float* left);
@@ -96,6 +100,7 @@ struct Kernels {
     WritePage* write_page;
     Attend *attend, *attend_many;
     Reach* reach;
+    Maxima* maxima;
     Rounds *product_rounds, *float_rounds;
     ReadThrough* read_through;
     size_t many_tokens, many_panels;  // that one call of `many` takes at most

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor
 
-_TOGETHER = 64
+from qwen3_vl.ops import native
 
 
 def largest(x: Tensor, count: int) -> Tensor:
-    """The places [rows, count] of the largest numbers of `x` [rows, width], in no order.
+    """The places [rows, count] of the largest numbers of `x` [rows, width], the largest first.
 
-    There must be so many. They lie in the blocks with the largest maxima, of which there need be
-    no more than numbers asked for; so most of a row is looked at once, where `topk` sorts copies.
+    There must be so many. NaN is larger than any number.
     """
-    if short := -x.shape[1] % _TOGETHER:
-        x = F.pad(x, (0, short), value=float("-inf"))
-    blocks = x.unflatten(1, (-1, _TOGETHER))
-    if count >= blocks.shape[1]:
+    kernels = native.kernels_for(x)
+    many = 256 * count > x.shape[1]  # so that hardly a block of it could be left out
+    if kernels is None or x.dtype != torch.float32 or many:
         return x.topk(count, dim=1).indices
-    chosen = blocks.amax(dim=-1).topk(count, dim=1).indices
-    near = blocks.gather(1, chosen.unsqueeze(-1).expand(-1, -1, _TOGETHER)).flatten(1)
-    places = near.topk(count, dim=1).indices
-    return chosen.gather(1, places // _TOGETHER) * _TOGETHER + places % _TOGETHER
+    x, (rows, width) = x.contiguous(), x.shape
+    places = torch.empty(rows, count, dtype=torch.int64)
+    kernels.largest(native.pool(), x.data_ptr(), rows, width, count, places.data_ptr())
+    return places

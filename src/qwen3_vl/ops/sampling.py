@@ -1,11 +1,35 @@
-"""From logits to one token: penalties, filters, and the draw."""
+"""From logits to one token: penalties, filters, and the draw.
+
+A vocabulary is long, and most of it is never drawn: filters leave some candidates, and what comes
+after looks at these alone.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-_NEVER = float("-inf")
+from qwen3_vl.ops.largest import largest
+
+_AT_FIRST, _MORE = 64, 8
+"""So many candidates are looked at before it is known how many there are, then times as many."""
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The tokens that may be drawn."""
+
+    logits: Tensor
+    """[candidates]"""
+    tokens: Tensor | None = None
+    """[candidates]: their ids; None: all that there are, in order."""
+
+    def only(self, places: Tensor) -> Candidates:
+        """Some of them."""
+        tokens = places if self.tokens is None else self.tokens[places]
+        return Candidates(self.logits[places], tokens)
 
 
 def penalise(
@@ -17,15 +41,18 @@ def penalise(
     presence: float = 0.0,
     frequency: float = 0.0,
 ) -> Tensor:
-    """Weaken tokens of `logits` [vocabulary] that stand in the prompt or in the answer so far."""
+    """Weaken tokens of `logits` [vocabulary] that stand in the prompt or in the answer so far.
+
+    How often one stands in the prompt does not matter.
+    """
     if repetition != 1.0:
         seen = torch.cat((prompt, answer)).unique()
         score = logits[seen]
         weaker = torch.where(score > 0, score / repetition, score * repetition)
         logits = logits.index_copy(0, seen, weaker)
     if presence or frequency:
-        counts = torch.bincount(answer, minlength=len(logits)).to(logits.dtype)
-        logits = logits - presence * (counts > 0) - frequency * counts
+        said, counts = answer.unique(return_counts=True)
+        logits = logits.index_add(0, said, -(presence + frequency * counts.to(logits.dtype)))
     return logits
 
 
@@ -36,34 +63,54 @@ def narrow(
     top_k: int = 0,
     top_p: float = 1.0,
     min_p: float = 0.0,
-) -> Tensor:
-    """Scale `logits` [vocabulary] and put the tokens that must not be drawn at minus infinity.
+) -> Candidates:
+    """The tokens of `logits` [vocabulary] that may be drawn, and their scaled logits.
 
     The filters apply in the order of the arguments, each to what the one before it left.
     """
+    left = Candidates(logits)
+    if 0 < top_k < len(logits):
+        left = left.only(_first(logits, top_k))
     if temperature != 1.0:
         # The best logit becomes 0, so that none overflows; less than `tiny` may count as 0.
         tiny = torch.finfo(logits.dtype).tiny
-        logits = (logits - logits.max()) / max(temperature, tiny)
-    if not 0 < top_k < len(logits):
-        return _narrow_by_odds(logits, top_p, min_p)
-    places = (logits >= logits.topk(top_k).values[-1]).nonzero().squeeze(1)
-    kept = _narrow_by_odds(logits[places], top_p, min_p)
-    return torch.full_like(logits, _NEVER).index_copy(0, places, kept)
-
-
-def _narrow_by_odds(logits: Tensor, top_p: float, min_p: float) -> Tensor:
+        scaled = (left.logits - left.logits.max()) / max(temperature, tiny)
+        left = Candidates(scaled, left.tokens)
     if top_p < 1.0:
-        ascending, order = logits.sort()
-        tail = ascending.softmax(dim=-1).cumsum(dim=-1) <= 1.0 - top_p
-        tail[-1] = False
-        logits = logits.index_fill(0, order[tail], _NEVER)
+        left = left.only(_likeliest(left.logits, top_p))
     if min_p > 0.0:
-        odds = logits.softmax(dim=-1)
-        logits = logits.masked_fill(odds < min_p * odds.max(), _NEVER)
-    return logits
+        odds = left.logits.softmax(dim=0)
+        left = left.only((odds >= min_p * odds.max()).nonzero().squeeze(1))
+    return left
 
 
-def draw(logits: Tensor, generator: torch.Generator) -> Tensor:
-    """One token id, by the odds of `logits` [vocabulary]."""
-    return torch.multinomial(logits.softmax(dim=-1), 1, generator=generator)[0]
+def _first(logits: Tensor, count: int) -> Tensor:
+    """The places of so many largest logits, and of those that equal the last of them."""
+    room = count + 1
+    while True:
+        places = largest(logits.unsqueeze(0), min(room, len(logits)))[0]
+        found = logits[places]
+        if room >= len(logits) or found[-1] < found[count - 1]:
+            return places[found >= found[count - 1]]
+        room *= _MORE
+
+
+def _likeliest(logits: Tensor, share: float) -> Tensor:
+    """The places of the largest logits that together reach this share of all odds."""
+    total, room = logits.logsumexp(dim=0), _AT_FIRST
+    while True:
+        places = largest(logits.unsqueeze(0), min(room, len(logits)))[0]
+        odds = (logits[places] - total).exp()
+        likelier = odds.cumsum(dim=0) - odds
+        if room >= len(logits) or likelier[-1] >= share:
+            return places[(likelier < share).index_fill(0, places.new_zeros(1), value=True)]
+        room *= _MORE
+
+
+def draw(candidates: Candidates, generator: torch.Generator) -> Tensor:
+    """One token id, by the odds of the candidates."""
+    ends = candidates.logits.softmax(dim=0).cumsum(dim=0, dtype=torch.float64)
+    # Above 0 and up to 1: so it falls to a candidate whose odds are not 0.
+    point = 1 - torch.rand(1, generator=generator, device=ends.device, dtype=ends.dtype)
+    place = torch.searchsorted(ends, point * ends[-1])
+    return (place if candidates.tokens is None else candidates.tokens[place]).squeeze(0)

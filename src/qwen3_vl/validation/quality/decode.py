@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from qwen3_vl.models.generation import Walk
 from qwen3_vl.models.packing import Packing
 from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
 from qwen3_vl.models.vision import Pictures
+from qwen3_vl.ops.largest import largest
 
 
 @dataclass(frozen=True)
@@ -76,10 +78,11 @@ def _decode(
 
 
 def _likeliest(logits: Tensor) -> int:
-    best, likeliest = logits.max(dim=0)
-    if not best.isfinite():
+    likeliest = largest(logits.unsqueeze(0), 1)[0, 0]
+    best = float(logits[likeliest])
+    if not isfinite(best):
         raise InputError(
-            f"no token can be chosen: the highest logit is {float(best)}; are the weights "
+            f"no token can be chosen: the highest logit is {best}; are the weights "
             "whole? In float16 numbers overflow: try bfloat16"
         )
     return int(likeliest)
