@@ -26,7 +26,6 @@ from qwen3_vl.errors import ConfigError, Incompatible
 from qwen3_vl.loading import embedded_folder
 from qwen3_vl.models.packed import PackedLinear
 from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
-from qwen3_vl.ops.packed import unpack
 from qwen3_vl.ops.products import Packed
 from qwen3_vl.processing.processor import Qwen3VLProcessor
 from qwen3_vl.recipes import compile_recipe
@@ -115,8 +114,7 @@ def restore(plain: Model, matrices: Mapping[str, Packed]) -> None:
     for path, matrix in matrices.items():
         with torch.device("meta"):
             restored = nn.Linear(matrix.inputs, matrix.outputs, bias=False)
-        weight = unpack(matrix.data, matrix.outputs, matrix.inputs, matrix.bits)
-        restored.weight = nn.Parameter(weight.to(plain.dtype))
+        restored.weight = nn.Parameter(matrix.weight.to(plain.dtype))
         restored.register_parameter("bias", getattr(plain.get_submodule(path), "bias", None))
         parent, _, name = path.rpartition(".")
         plain.get_submodule(parent).register_module(name, restored)

@@ -16,7 +16,7 @@ from benchmarks.comparison.environments import (
     OurOwn,
 )
 
-FASTEST = "weight_int4|head_int4|vision_int8|kv_int8|kernel_fusion"
+FASTEST = "weight_int4|head_int4(promising=256)|vision_int8|kv_int8|kernel_fusion"
 """The recipe that is compared unless another one is given."""
 PEERS = "benchmarks.peers"
 OURS = "qwen3_vl"

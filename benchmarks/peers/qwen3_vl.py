@@ -15,6 +15,7 @@ from benchmarks.peers.worker import SteppingEngine, serve
 from qwen3_vl import Qwen3VLInference
 from qwen3_vl.api import user_message
 from qwen3_vl.models.generation import Walk
+from qwen3_vl.models.packed import PackedLinear
 from qwen3_vl.models.packing import Packing
 from qwen3_vl.models.vision import Pictures
 from qwen3_vl.ops.largest import largest
@@ -69,13 +70,12 @@ class Own(SteppingEngine):
         return last.prompt_tokens
 
     def weight_bytes(self) -> int:
-        """All of the decoder and the head; of the embeddings a step reads one row."""
-        language = self._model.model.language_model
-        parts = [language.layers, self._model.lm_head]
-        if not self._model.lm_head.state_dict():
-            parts.append(language.embed_tokens)  # the head scores against it
-        tensors = {id(one): one for part in parts for one in part.state_dict().values()}
-        return sum(one.nbytes for one in tensors.values())
+        """All of the decoder, and of the head what it reads; of the embeddings one row."""
+        language, head = self._model.model.language_model, self._model.lm_head
+        layers = sum(one.nbytes for one in language.layers.state_dict().values())
+        if isinstance(head, PackedLinear):
+            return layers + head.matrix.read_bytes
+        return layers + language.embed_tokens.weight.nbytes  # that or one as large
 
     def _read(self, checkpoint: Path) -> Qwen3VLInference:
         return Qwen3VLInference.from_pretrained(

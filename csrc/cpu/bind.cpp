@@ -42,15 +42,29 @@ void rms_norm(const Variant& variant, std::uintptr_t x, std::uintptr_t weight, s
                                width, eps);
 }
 
-Matrices join(const std::vector<std::tuple<int, std::uintptr_t, std::size_t>>& given,
-              std::size_t inputs, Finish finish) {
-    Matrices joined{{}, inputs, finish};
-    for (const auto& [bits, address, rows] : given) {
-        if (bits != 4 && bits != 8 && bits != 16) {
+Format format_of(int bits, std::size_t promising) {
+    switch (bits) {
+        case 4:
+            return promising ? Format::int4_halves : Format::int4;
+        case 8:
+            return Format::int8;
+        case 16:
+            return Format::bf16;
+        default:
             throw std::invalid_argument("weights have 4, 8 or 16 bits");
+    }
+}
+
+using MatrixAt = std::tuple<int, std::uintptr_t, std::size_t, std::size_t>;
+
+Matrices join(const std::vector<MatrixAt>& given, std::size_t inputs, Finish finish) {
+    Matrices joined{{}, inputs, finish};
+    for (const auto& [bits, address, rows, promising] : given) {
+        if (promising && (bits != 4 || given.size() > 1 || finish != Finish::store)) {
+            throw std::invalid_argument("a matrix in halves has 4 bits, is alone, and is stored");
         }
-        const Format format = bits == 4 ? Format::int4 : bits == 8 ? Format::int8 : Format::bf16;
-        joined.all.push_back({format, pointer<const std::uint8_t>(address), rows});
+        const Format format = format_of(bits, promising);
+        joined.all.push_back({format, pointer<const std::uint8_t>(address), rows, promising});
     }
     return joined;
 }

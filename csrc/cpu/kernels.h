@@ -31,6 +31,9 @@ using RoundToken = void(const float* x, size_t inputs, size_t groups, int most, 
 using Few = void(const uint8_t* weights, size_t blocks, const Rounded& x, size_t tokens, float* out,
                  size_t stride);
 
+// Makes a panel of int4 weights of its halves.
+using JoinHalves = void(const uint8_t* upper, const uint8_t* lower, size_t blocks, uint8_t* panel);
+
 // Unpacks a panel of int4 weights; `room` is for unpacked_bytes(blocks).
 using Unpack = Panel(const uint8_t* weights, size_t blocks, uint8_t* room);
 
@@ -73,9 +76,9 @@ using Attend = void(const Attention& all, size_t head, const float* q, size_t ro
 using Reach = void(const Attention& all, size_t head, const float* q, size_t rows, size_t pages,
                    float* most);
 
-// The largest of each of so many blocks of numbers; NaN of one in which there is one.
-constexpr size_t maxima_block = 64;
-using Maxima = void(const float* x, size_t blocks, float* most);
+// The largest of each of so many blocks of numbers, NaN where there is one. A block is a multiple
+// of 16 numbers.
+using Maxima = void(const float* x, size_t block, size_t blocks, float* most);
 
 // Loops that do nothing but products or reads: the limits of the machine.
 using Rounds = size_t(size_t rounds, float* left);
@@ -87,7 +90,8 @@ struct Kernels {
     LayerNorm* layer_norm;
     RoundGroups* round_groups;
     RoundToken* round_token;
-    Few* int4_few;
+    Few *int4_few, *upper_few;  // the latter of int4 in halves, by the upper ones
+    JoinHalves* join_halves;
     Few* int8_few;
     Unpack* unpack_int4;
     Many* many;

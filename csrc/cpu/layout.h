@@ -9,6 +9,12 @@
 //     16 × 64 bytes   byte 4·row + i of line j: code of input 8j + i, and of 8j + 4 + i above it
 //     64 bytes        group scales (int8): 16 rows of the first group, 16 of the second, …
 //
+// Int4 in halves — the same codes, the upper two bits of each apart from the lower two, so that a
+// first look at many rows reads little more than half. A panel of upper halves is 8 lines of codes
+// and the line of group scales for each 128 inputs, then the row scales; one of lower halves is its
+// lines of codes alone. Byte 4·row + i of line j holds bits of inputs 16j + i, 16j + 4 + i,
+// 16j + 8 + i and 16j + 12 + i, the first lowest. All upper panels come before all lower ones.
+//
 // Int8 — w = row_scale · (code − 128), codes 1…255. A panel is one line of 64 bytes for each 4
 // inputs (byte 4·row + i: code of input i), then 16 row scales (float32).
 //
@@ -32,6 +38,8 @@ constexpr size_t block_inputs = 128;
 constexpr size_t block_groups = block_inputs / group_inputs;
 constexpr size_t block_lines = block_inputs / 8;
 constexpr size_t block_bytes = (block_lines + 1) * line_bytes;
+constexpr size_t half_lines = block_lines / 2;
+constexpr size_t upper_block_bytes = (half_lines + 1) * line_bytes;
 
 constexpr int32_t int4_zero = 8, int8_zero = 128;
 

@@ -4,6 +4,9 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
+#include <functional>
+#include <limits>
 #include <mutex>
 
 namespace qwen3_vl {
@@ -62,6 +65,7 @@ struct Place {
     const uint8_t* weights;
     Format format;
     size_t column, count;
+    const uint8_t* lower = nullptr;  // halves of codes, where they lie apart
 };
 
 // Weights in 4 and 8 bits: tokens are rounded to 8 bits, and many of them meet unpacked panels.
@@ -73,20 +77,27 @@ class Integers {
         : kernels_(kernels), inputs_(product.matrices.inputs), extent_(extent) {
         for (const Matrix& matrix : product.matrices.all) {
             if (matrix.format == Format::int8) most_ = kernels.largest_against_bytes;
-            if (matrix.format == Format::int4) unpacks_ = true;
+            if (matrix.format != Format::int8) unpacks_ = true;
+            if (matrix.format == Format::int4_halves) joins_ = true;
         }
         x_.quads = room.take<int32_t>(extent.places() * extent.inputs() / quad);
         x_.offsets = room.take<int32_t>(extent.places() * extent.groups());
         x_.scales = room.take<float>(extent.places() * (extent.is_few ? extent.groups() : 1));
         x_.sums = room.take<int32_t>(extent.is_few ? 0 : extent.places());
         unpacked_ = room.take<uint8_t>(extent.is_few ? 0 : extent.threads * unpacked_room());
+        joined_ = room.take<uint8_t>(joins_ ? extent.threads * joined_room() : 0);
     }
 
     static size_t panel_bytes(Format format, size_t blocks) {
         const size_t codes = format == Format::int4 ? blocks * block_bytes
-                                                    : blocks * block_inputs / quad * line_bytes;
+                             : format == Format::int4_halves
+                                 ? blocks * upper_block_bytes
+                                 : blocks * block_inputs / quad * line_bytes;
         return codes + panel_rows * sizeof(float);
     }
+
+    // Lower halves, which lie behind all upper ones.
+    static size_t lower_bytes(size_t blocks) { return blocks * half_lines * line_bytes; }
 
     void place_groups(const float* x, size_t token, size_t begin, size_t end) const {
         kernels_.round_groups(x, inputs_, begin, end, most_, extent_.tokens, token, x_);
@@ -97,15 +108,34 @@ class Integers {
     }
 
     void multiply_few(const Place& place, float* block, size_t width) const {
-        const auto kernel = place.format == Format::int4 ? kernels_.int4_few : kernels_.int8_few;
+        const auto kernel = place.format == Format::int4          ? kernels_.int4_few
+                            : place.format == Format::int4_halves ? kernels_.upper_few
+                                                                  : kernels_.int8_few;
         kernel(place.weights, extent_.blocks, x_, extent_.tokens, block, width);
+    }
+
+    void ask_for(const Place& place) const {
+        const auto lines = [](const uint8_t* from, size_t bytes) {
+#if defined(__GNUC__)
+            for (size_t at = 0; at < bytes; at += line_bytes) __builtin_prefetch(from + at, 0, 2);
+#endif
+        };
+        lines(place.weights, panel_bytes(place.format, extent_.blocks));
+        lines(place.lower, lower_bytes(extent_.blocks));
+    }
+
+    // A panel in halves in full.
+    void multiply_joined(const Place& place, size_t thread, float* block) const {
+        kernels_.int4_few(joined(place, thread), extent_.blocks, x_, extent_.tokens, block,
+                          panel_rows);
     }
 
     // A panel as many tokens meet it, the i-th of those that this thread takes together.
     Panel ready(const Place& place, size_t thread, size_t i) const {
-        if (place.format == Format::int4) {
+        if (place.format != Format::int8) {
             uint8_t* const room = unpacked_ + thread * unpacked_room() + i * panel_room();
-            return kernels_.unpack_int4(place.weights, extent_.blocks, room);
+            const uint8_t* const panel = place.lower ? joined(place, thread) : place.weights;
+            return kernels_.unpack_int4(panel, extent_.blocks, room);
         }
         const uint8_t* const scales = place.weights + extent_.inputs() / quad * line_bytes;
         return {place.weights, nullptr, reinterpret_cast<const float*>(scales)};
@@ -127,6 +157,16 @@ class Integers {
     bool unpacks() const { return unpacks_; }
 
    private:
+    const uint8_t* joined(const Place& place, size_t thread) const {
+        uint8_t* const panel = joined_ + thread * joined_room();
+        kernels_.join_halves(place.weights, place.lower, extent_.blocks, panel);
+        return panel;
+    }
+
+    size_t joined_room() const {
+        return rounded_up(panel_bytes(Format::int4, extent_.blocks), line_bytes);
+    }
+
     // Bytes for the panels that a thread takes together.
     size_t unpacked_room() const {
         const size_t least = std::max<size_t>(2, kernels_.many_panels) * panel_room();
@@ -145,9 +185,9 @@ class Integers {
     const size_t inputs_;
     const Extent& extent_;
     int most_ = 127;
-    bool unpacks_ = false;
+    bool unpacks_ = false, joins_ = false;
     Rounded x_;
-    uint8_t* unpacked_;
+    uint8_t *unpacked_, *joined_;
 };
 
 // Weights in bfloat16, multiplied as they lie, with pairs of activations.
@@ -164,6 +204,10 @@ class Floats {
     static size_t panel_bytes(Format, size_t blocks) {
         return blocks * block_inputs / pair * line_bytes;
     }
+
+    static size_t lower_bytes(size_t) { return 0; }
+    void ask_for(const Place&) const {}
+    void multiply_joined(const Place&, size_t, float*) const {}
 
     void place_groups(const float* x, size_t token, size_t begin, size_t end) const {
         kernels_.place_float_pairs(x, inputs_, begin, end, float_pairs() + token, extent_.tokens);
@@ -220,6 +264,9 @@ class Multiplication {
           normal_(room_.take<float>(product.norm.weight ? extent_.threads * normal_room() : 0)),
           results_(room_.take<float>(extent_.threads * results_room)) {
         for (const Matrix& matrix : product.matrices.all) panels_ += panels_of(matrix);
+        const size_t promising = extent_.is_few ? product.matrices.all[0].promising : 0;
+        promising_ = std::min(promising, panels_);
+        most_ = room_.take<float>(promising_ ? panels_ * product.tokens : 0);
         span_ = span();
         if (extent_.is_few) next_ = extent_.threads * first_stretch();
     }
@@ -241,6 +288,7 @@ class Multiplication {
                 multiply_many(static_cast<size_t>(thread));
             }
         });
+        if (promising_) look_closer();
     }
 
    private:
@@ -282,8 +330,13 @@ class Multiplication {
     Place place(const Matrix& matrix, size_t panel, size_t column) const {
         const size_t row = panel * panel_rows;
         const size_t bytes = Numbers::panel_bytes(matrix.format, extent_.blocks);
-        return {matrix.panels + panel * bytes, matrix.format, column + row,
-                std::min(panel_rows, matrix.rows - row)};
+        Place found = {matrix.panels + panel * bytes, matrix.format, column + row,
+                       std::min(panel_rows, matrix.rows - row)};
+        if (matrix.format == Format::int4_halves) {
+            found.lower = matrix.panels + panels_of(matrix) * bytes +
+                          panel * Numbers::lower_bytes(extent_.blocks);
+        }
+        return found;
     }
 
     // Few tokens are split by inputs, many by tiles: no two threads write to one cache line.
@@ -346,7 +399,58 @@ class Multiplication {
                 numbers_.multiply_few(found[i], block + i * panel_rows, count * panel_rows);
             }
             write(block, found, count, 0, product_.tokens);
+            if (!promising_) continue;
+            for (size_t token = 0; token < product_.tokens; ++token) {
+                kernels_.maxima(block + token * panel_rows, panel_rows, 1,
+                                most_ + token * panels_ + unit);
+            }
         }
+    }
+
+    // Panels that few tokens have met by the upper halves of their weights, and which promise the
+    // largest results, are multiplied in full. A token's results do not depend on the others.
+    void look_closer() {
+        std::vector<uint8_t> wanted(panels_);  // a bit for each token
+        for (size_t token = 0; token < product_.tokens; ++token) {
+            const float* const most = most_ + token * panels_;
+            const float least = least_of(std::vector<float>(most, most + panels_));
+            for (size_t panel = 0; panel < panels_; ++panel) {
+                if (!(most[panel] < least)) wanted[panel] |= static_cast<uint8_t>(1 << token);
+            }
+        }
+        std::vector<size_t> chosen;
+        for (size_t panel = 0; panel < panels_; ++panel) {
+            if (wanted[panel]) chosen.push_back(panel);
+        }
+        next_ = 0;
+        pool_.run([&](int number) {
+            const size_t thread = static_cast<size_t>(number);
+            float* const block = results_ + thread * results_room;
+            const auto take = [&] {
+                const size_t i = next_.fetch_add(1, std::memory_order_relaxed);
+                if (i < chosen.size()) numbers_.ask_for(place(chosen[i]));
+                return i;
+            };
+            for (size_t i = take(), following; i < chosen.size(); i = following) {
+                following = take();  // it comes near while this one is multiplied
+                const Place found = place(chosen[i]);
+                numbers_.multiply_joined(found, thread, block);
+                for (size_t token = 0; token < product_.tokens; ++token) {
+                    if (!(wanted[chosen[i]] >> token & 1)) continue;
+                    write(block + token * panel_rows, &found, 1, token, 1);
+                }
+            }
+        });
+    }
+
+    // What the last of the promising panels reaches. What is no number is larger than any.
+    float least_of(std::vector<float> most) const {
+        for (float& one : most) {
+            if (std::isnan(one)) one = std::numeric_limits<float>::infinity();
+        }
+        const auto last = most.begin() + static_cast<std::ptrdiff_t>(promising_ - 1);
+        std::nth_element(most.begin(), last, most.end(), std::greater<>());
+        return *last;
     }
 
     size_t first_stretch() const {
@@ -459,11 +563,12 @@ class Multiplication {
     const bool gated_;
     const size_t columns_;
     const Extent extent_;
-    size_t panels_ = 0, span_;
+    size_t panels_ = 0, promising_, span_;
     Room room_;
     const Numbers numbers_;
     float* const normal_;
     float* const results_;
+    float* most_;  // of each panel, token by token
     std::atomic<size_t> next_{0};
 };
 

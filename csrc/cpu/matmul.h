@@ -8,12 +8,15 @@
 
 namespace qwen3_vl {
 
-enum class Format { int4, int8, bf16 };
+enum class Format { int4, int4_halves, int8, bf16 };
 
 struct Matrix {
     Format format;
     const uint8_t* panels;
     size_t rows;  // outputs; the last panel may be fuller than that
+    // Of halves: few tokens meet the upper ones, and then these many panels with the largest
+    // results in full; each token has its own.
+    size_t promising = 0;
 };
 
 // What is done to a token before it is multiplied: RMSNorm, with a bias LayerNorm, or nothing.
@@ -25,7 +28,7 @@ struct Norm {
 // Matrices of the same input, and what becomes of their results; what they point to must outlive
 // them.
 struct Matrices {
-    std::vector<Matrix> all;  // all of them bf16, or none
+    std::vector<Matrix> all;  // all of them bf16, or none; one in halves is alone, and stored
     size_t inputs;
     Finish finish;
 

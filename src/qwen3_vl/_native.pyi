@@ -142,8 +142,8 @@ class Variant:
     def float_rounds(self, pool: Pool, rounds: int, /) -> int: ...
     def read(self, pool: Pool, at: int, count: int, /) -> None: ...
 
-def join(matrices: list[tuple[int, int, int]], inputs: int, finish: Finish, /) -> Matrices:
-    """Matrices of 4 and 8 bits, or all of 16: (bits, address, outputs)."""
+def join(matrices: list[tuple[int, int, int, int]], inputs: int, finish: Finish, /) -> Matrices:
+    """Matrices of 4 and 8 bits, or all of 16: (bits, address, outputs, promising panels)."""
 
 def layer(
     into: Matrices,

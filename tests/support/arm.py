@@ -35,6 +35,9 @@ _KERNELS = (
     "write_page",
     "attend",
     "attend_many",
+    "upper_few",
+    "join_halves",
+    "maxima",
 )
 """In the order of arm.cpp."""
 _HEAP, _HEAP_BYTES, _STACK_BYTES = 0x4000_0000, 1 << 24, 1 << 22

@@ -10,21 +10,36 @@ namespace qwen3_vl::QWEN3_VL_VARIANT {
 namespace {
 
 // What each format adds for one group of inputs: rows of products, with the weights' group scales.
+//
+// Int4 lies in lines of whole codes, or of their upper halves alone.
+struct Whole {
+    static constexpr size_t quads = 2;
+    static void load(const uint8_t* line, Quads* codes) { load_nibbles(line, codes[0], codes[1]); }
+};
+
+struct Upper {
+    static constexpr size_t quads = 4;
+    static void load(const uint8_t* line, Quads* codes) { load_upper(line, codes); }
+};
+
+template <typename Line>
 struct Int4 {
-    static constexpr size_t lines = group_inputs / 8;
+    static constexpr size_t lines = group_inputs / (quad * Line::quads);
+    static constexpr size_t scale_lines = 1;
 
     template <size_t tokens>
     static void add_group(const uint8_t* from, const uint8_t* group_scales, const int32_t* x,
                           const int32_t* offsets, Rows* products) {
         Sums sums[tokens];
         for (size_t token = 0; token < tokens; ++token) sums[token] = start(offsets[token]);
-        for (size_t line = 0; line < lines; ++line, x += 2 * tokens) {
+        for (size_t line = 0; line < lines; ++line, x += Line::quads * tokens) {
             ask_for(from + line * line_bytes);
-            Quads lower, upper;
-            load_nibbles(from + line * line_bytes, lower, upper);
+            Quads codes[Line::quads];
+            Line::load(from + line * line_bytes, codes);
             for (size_t token = 0; token < tokens; ++token) {
-                add_products(sums[token], lower, x[token]);
-                add_products(sums[token], upper, x[tokens + token]);
+                for (size_t i = 0; i < Line::quads; ++i) {
+                    add_products(sums[token], codes[i], x[i * tokens + token]);
+                }
             }
         }
         const Scales scales = load_scales(group_scales);
@@ -35,7 +50,8 @@ struct Int4 {
 };
 
 struct Int8 {
-    static constexpr size_t lines = group_inputs / 4;
+    static constexpr size_t lines = group_inputs / quad;
+    static constexpr size_t scale_lines = 0;
 
     template <size_t tokens>
     static void add_group(const uint8_t* from, const uint8_t*, const int32_t* x,
@@ -58,7 +74,6 @@ struct Int8 {
 
 template <typename Format, size_t tokens>
 void panel(const uint8_t* weights, size_t blocks, const Rounded& x, float* out, size_t stride) {
-    constexpr size_t scale_lines = Format::lines == Int4::lines ? 1 : 0;
     Rows totals[tokens];
     for (Rows& one : totals) {
         for (Vec& part : one.part) part = broadcast(0);
@@ -79,8 +94,8 @@ void panel(const uint8_t* weights, size_t blocks, const Rounded& x, float* out, 
                 }
             }
         }
-        if constexpr (scale_lines > 0) ask_for(scales);
-        weights = scales + scale_lines * line_bytes;
+        if constexpr (Format::scale_lines > 0) ask_for(scales);
+        weights = scales + Format::scale_lines * line_bytes;
     }
     const float* row_scales = reinterpret_cast<const float*>(weights);
     for (size_t token = 0; token < tokens; ++token) {
@@ -105,7 +120,12 @@ void by_tokens(const uint8_t* weights, size_t blocks, const Rounded& x, size_t t
 
 void int4_few(const uint8_t* weights, size_t blocks, const Rounded& x, size_t tokens, float* out,
               size_t stride) {
-    by_tokens<Int4>(weights, blocks, x, tokens, out, stride);
+    by_tokens<Int4<Whole>>(weights, blocks, x, tokens, out, stride);
+}
+
+void upper_few(const uint8_t* weights, size_t blocks, const Rounded& x, size_t tokens, float* out,
+               size_t stride) {
+    by_tokens<Int4<Upper>>(weights, blocks, x, tokens, out, stride);
 }
 
 void int8_few(const uint8_t* weights, size_t blocks, const Rounded& x, size_t tokens, float* out,

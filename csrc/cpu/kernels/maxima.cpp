@@ -7,9 +7,9 @@
 namespace qwen3_vl::QWEN3_VL_VARIANT {
 namespace {
 
-float most_of(const float* x) {
+float most_of(const float* x, size_t count) {
     float most = x[0];
-    for (size_t i = 1; i < maxima_block && !isnan(most); ++i) {
+    for (size_t i = 1; i < count && !isnan(most); ++i) {
         if (isnan(x[i]) || x[i] > most) most = x[i];
     }
     return most;
@@ -17,16 +17,16 @@ float most_of(const float* x) {
 
 }  // namespace
 
-void maxima(const float* x, size_t blocks, float* most) {
-    for (size_t block = 0; block < blocks; ++block, x += maxima_block) {
+void maxima(const float* x, size_t block, size_t blocks, float* most) {
+    for (size_t number = 0; number < blocks; ++number, x += block) {
         Vec largest = load(x), odd = largest - largest;
-        for (size_t i = Vec::lanes; i < maxima_block; i += Vec::lanes) {
+        for (size_t i = Vec::lanes; i < block; i += Vec::lanes) {
             const Vec v = load(x + i);
             largest = maximum(largest, v);
             odd = odd + (v - v);
         }
         // Of NaN a processor's maximum may be either; the sum tells of it, and of infinities.
-        most[block] = sum(odd) == 0 ? largest_of(largest) : most_of(x);
+        most[number] = sum(odd) == 0 ? largest_of(largest) : most_of(x, block);
     }
 }
 

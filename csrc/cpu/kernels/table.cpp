@@ -9,7 +9,8 @@ RmsNorm<BFloat16> rms_norm;
 LayerNorm layer_norm;
 RoundGroups round_groups;
 RoundToken round_token;
-Few int4_few;
+Few int4_few, upper_few;
+JoinHalves join_halves;
 Few int8_few;
 Unpack unpack_int4;
 Many many;
@@ -28,10 +29,10 @@ ReadThrough read_through;
 
 extern const Kernels kernels;
 const Kernels kernels = {
-    rms_norm,    rms_norm,    layer_norm,     round_groups,         round_token,  int4_few,
-    int8_few,    unpack_int4, many,           place_float_pairs,    place_pairs,  bf16_few,
-    bf16_many,   finish,      turn_head,      write_page,           attend,       attend_many,
-    reach,       maxima,      product_rounds, float_rounds,         read_through, many_tokens,
-    many_panels, tile_tokens, sizeof(Pair),   largest_against_bytes};
+    rms_norm,     rms_norm,    layer_norm,  round_groups, round_token,    int4_few,
+    upper_few,    join_halves, int8_few,    unpack_int4,  many,           place_float_pairs,
+    place_pairs,  bf16_few,    bf16_many,   finish,       turn_head,      write_page,
+    attend,       attend_many, reach,       maxima,       product_rounds, float_rounds,
+    read_through, many_tokens, many_panels, tile_tokens,  sizeof(Pair),   largest_against_bytes};
 
 }  // namespace qwen3_vl::QWEN3_VL_VARIANT

@@ -33,6 +33,23 @@ inline void load_nibbles(const uint8_t* line, Quads& lower, Quads& upper) {
              _mm256_and_si256(_mm256_srli_epi16(both.second, 4), mask)};
 }
 
+// Four quads whose codes are known by their upper two bits: in the middle of what they may be.
+inline void load_upper(const uint8_t* line, Quads* quads) {
+    const __m256i mask = _mm256_set1_epi8(12), middle = _mm256_set1_epi8(2);
+    const Quads all = load_quads(line);
+    const auto known = [&](__m256i bits) {
+        return _mm256_or_si256(_mm256_and_si256(bits, mask), middle);
+    };
+    const auto half = [&](__m256i bits, __m256i Quads::* side) {
+        quads[0].*side = known(_mm256_slli_epi16(bits, 2));
+        quads[1].*side = known(bits);
+        quads[2].*side = known(_mm256_srli_epi16(bits, 2));
+        quads[3].*side = known(_mm256_srli_epi16(bits, 4));
+    };
+    half(all.first, &Quads::first);
+    half(all.second, &Quads::second);
+}
+
 struct WideSums {
     __m256i first, second;
 };

@@ -29,6 +29,19 @@ inline void load_nibbles(const uint8_t* line, Quads& lower, Quads& upper) {
     upper = {_mm512_and_si512(_mm512_srli_epi16(both.all, 4), mask)};
 }
 
+// Four quads whose codes are known by their upper two bits: in the middle of what they may be.
+inline void load_upper(const uint8_t* line, Quads* quads) {
+    const __m512i mask = _mm512_set1_epi8(12), middle = _mm512_set1_epi8(2);
+    const __m512i all = load_quads(line).all;
+    const auto known = [&](__m512i bits) {
+        return Quads{_mm512_or_si512(_mm512_and_si512(bits, mask), middle)};
+    };
+    quads[0] = known(_mm512_slli_epi16(all, 2));
+    quads[1] = known(all);
+    quads[2] = known(_mm512_srli_epi16(all, 2));
+    quads[3] = known(_mm512_srli_epi16(all, 4));
+}
+
 struct WideSums {
     __m512i all;
 };

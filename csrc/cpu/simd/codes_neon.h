@@ -47,6 +47,21 @@ inline void load_nibbles(const uint8_t* line, Quads& lower, Quads& upper) {
     }
 }
 
+// Four quads whose codes are known by their upper two bits: in the middle of what they may be.
+inline void load_upper(const uint8_t* line, Quads* quads) {
+    const uint8x16_t mask = vdupq_n_u8(12), middle = vdupq_n_u8(2);
+    const auto known = [&](uint8x16_t bits) {
+        return vreinterpretq_s8_u8(vorrq_u8(vandq_u8(bits, mask), middle));
+    };
+    for (size_t i = 0; i < Quads::parts; ++i) {
+        const uint8x16_t all = vld1q_u8(line + 16 * i);
+        quads[0].part[i] = known(vshlq_n_u8(all, 2));
+        quads[1].part[i] = known(all);
+        quads[2].part[i] = known(vshrq_n_u8(all, 2));
+        quads[3].part[i] = known(vshrq_n_u8(all, 4));
+    }
+}
+
 struct WideSums {
     int32x4_t part[Quads::parts];
 };

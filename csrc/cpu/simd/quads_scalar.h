@@ -36,6 +36,15 @@ inline void load_nibbles(const uint8_t* line, Quads& lower, Quads& upper) {
     }
 }
 
+// Four quads whose codes are known by their upper two bits: in the middle of what they may be.
+inline void load_upper(const uint8_t* line, Quads* quads) {
+    for (size_t i = 0; i < sizeof quads->code; ++i) {
+        for (size_t quad = 0; quad < 4; ++quad) {
+            quads[quad].code[i] = static_cast<uint8_t>((line[i] >> 2 * quad & 3) << 2 | 2);
+        }
+    }
+}
+
 struct WideSums {
     int32_t row[panel_rows];
 };

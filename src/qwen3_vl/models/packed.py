@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from qwen3_vl.models.stored import StoredModule, TensorReader
 from qwen3_vl.ops.largest import largest
-from qwen3_vl.ops.packed import Bits, empty, pack, unpack
+from qwen3_vl.ops.packed import Bits, empty, in_halves, pack
 from qwen3_vl.ops.products import Packed, Product
 
 _TOGETHER = 16
@@ -17,12 +17,18 @@ _TOGETHER = 16
 
 
 class PackedLinear(StoredModule):
-    """`x` times weights of 4, 8 or 16 bits, plus a bias."""
+    """`x` times weights of 4, 8 or 16 bits, plus a bias.
 
-    def __init__(self, inputs: int, outputs: int, *, bias: bool, bits: Bits) -> None:
+    Where so many panels are `promising`, weights lie in halves: see `Packed`.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, *, bias: bool, bits: Bits, promising: int = 0
+    ) -> None:
         super().__init__()
         self.in_features, self.out_features = inputs, outputs
         self.bits: Bits = bits
+        self._promising = promising
         self.register_buffer("packed", empty(outputs, inputs, bits))
         # Without elements: it keeps the model's dtype, in which weights are written, through casts.
         self.register_buffer("written", torch.empty(0), persistent=False)
@@ -34,7 +40,7 @@ class PackedLinear(StoredModule):
     @property
     def matrix(self) -> Packed:
         """The weights as a product takes them."""
-        return Packed(self.packed, self.out_features, self.in_features, self.bits)
+        return Packed(self.packed, self.out_features, self.in_features, self.bits, self._promising)
 
     @property
     def address(self) -> int:
@@ -50,7 +56,7 @@ class PackedLinear(StoredModule):
         """Round the weights as they come from the file."""
         self.packed = tensors.prepared(
             self._form,
-            lambda: pack(tensors.take("weight", (self.out_features, self.in_features)), self.bits),
+            lambda: self._made(tensors.take("weight", (self.out_features, self.in_features))),
         )
         self.written = torch.empty(0, dtype=tensors.dtype("weight"), device=self.packed.device)
         if self.bias is not None:
@@ -58,8 +64,7 @@ class PackedLinear(StoredModule):
 
     def stored(self) -> Mapping[str, Tensor]:
         """The restored weights, so that what is saved is an ordinary checkpoint."""
-        weight = unpack(self.packed, self.out_features, self.in_features, self.bits)
-        stored = {"weight": weight.to(self.written.dtype)}
+        stored = {"weight": self.matrix.weight.to(self.written.dtype)}
         return stored if self.bias is None else stored | {"bias": self.bias}
 
     def made(self) -> Mapping[str, Tensor]:
@@ -68,7 +73,13 @@ class PackedLinear(StoredModule):
 
     @property
     def _form(self) -> str:
+        if self._promising:
+            return f"int{self.bits}_halves"
         return "bf16" if self.bits == 16 else f"int{self.bits}"
+
+    def _made(self, weight: Tensor) -> Tensor:
+        packed = pack(weight, self.bits)
+        return in_halves(packed) if self._promising else packed
 
     def _joined(self) -> Product:
         """A product of this matrix alone; made anew when its memory has moved."""
@@ -96,8 +107,11 @@ class PackedHead(PackedScores):
     The likeliest words, so many as `refine` says, it scores again with the table's own numbers.
     """
 
-    def __init__(self, table: nn.Embedding, *, bits: Bits, refine: int = 0) -> None:
-        super().__init__(table.embedding_dim, table.num_embeddings, bias=False, bits=bits)
+    def __init__(
+        self, table: nn.Embedding, *, bits: Bits, refine: int = 0, promising: int = 0
+    ) -> None:
+        words, hidden = table.num_embeddings, table.embedding_dim
+        super().__init__(hidden, words, bias=False, bits=bits, promising=promising)
         # In a tuple, so that torch does not count the table as this module's own.
         self._table = (table,)
         self._refine = refine
@@ -119,7 +133,7 @@ class PackedHead(PackedScores):
     def read(self, tensors: TensorReader) -> None:
         """Round the table, which has been read."""
         weight = self._table[0].weight.detach()
-        self.packed = tensors.prepared(self._form, lambda: pack(weight, self.bits))
+        self.packed = tensors.prepared(self._form, lambda: self._made(weight))
         self.written = weight.new_empty(0)
 
     def stored(self) -> Mapping[str, Tensor]:
@@ -128,9 +142,15 @@ class PackedHead(PackedScores):
 
 
 def packed_head(
-    table: nn.Embedding | None, hidden: int, words: int, *, bits: Bits, refine: int = 0
+    table: nn.Embedding | None,
+    hidden: int,
+    words: int,
+    *,
+    bits: Bits,
+    refine: int = 0,
+    promising: int = 0,
 ) -> PackedLinear:
     """A head of its own, or where it is tied one of this `table`."""
     if table is not None:
-        return PackedHead(table, bits=bits, refine=refine)
-    return PackedScores(hidden, words, bias=False, bits=bits)
+        return PackedHead(table, bits=bits, refine=refine, promising=promising)
+    return PackedScores(hidden, words, bias=False, bits=bits, promising=promising)

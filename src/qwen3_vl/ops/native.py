@@ -78,9 +78,9 @@ def pool() -> _native.Pool:
 
 
 def join(
-    matrices: Sequence[tuple[int, int, int]], inputs: int, finish: str
+    matrices: Sequence[tuple[int, int, int, int]], inputs: int, finish: str
 ) -> _native.Matrices | None:
-    """Prepare matrices (bits, address, outputs) of the same input; None without the extension."""
+    """Prepare matrices (bits, address, outputs, promising panels); None without the extension."""
     compiled = _extension()
     if compiled is None:
         return None

@@ -5,6 +5,7 @@ A matrix [outputs, inputs] becomes bytes [panels, bytes]: sixteen outputs to a p
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import torch
@@ -24,6 +25,8 @@ ALIGNMENT = 64
 """Kernels read whole lines of so many bytes."""
 _AT_ONCE = 8 * ROWS
 """Outputs that are rounded together: so few that the work stays in the processor's cache."""
+_TAIL = 4 * ROWS
+"""Bytes of a panel's row scales."""
 _TOP_SCALE = 127
 _ZERO = {4: 8, 8: 128}
 _REACHES = torch.linspace(6.4, 8.8, 9).tolist()
@@ -38,7 +41,7 @@ def panel_bytes(inputs: int, bits: Bits) -> int:
     codes = blocks * BLOCK * ROWS * bits // 8
     if bits == 16:
         return codes
-    return codes + (blocks * ALIGNMENT if bits == 4 else 0) + 4 * ROWS
+    return codes + (blocks * ALIGNMENT if bits == 4 else 0) + _TAIL
 
 
 def empty(outputs: int, inputs: int, bits: Bits) -> Tensor:
@@ -68,7 +71,7 @@ def unpack(packed: Tensor, outputs: int, inputs: int, bits: Bits) -> Tensor:
         pairs = packed.view(torch.int32).reshape(len(packed), -1, ROWS).transpose(1, 2)
         weight = pairs.contiguous().view(torch.bfloat16).reshape(-1, blocks * BLOCK)
         return weight[:outputs, :inputs].float()
-    body, tail = packed[:, : -4 * ROWS], packed[:, -4 * ROWS :]
+    body, tail = packed[:, :-_TAIL], packed[:, -_TAIL:]
     row_scales = tail.contiguous().view(torch.float32).reshape(-1, 1)
     if bits == 8:
         codes = body.reshape(len(packed), -1, ROWS, 4).transpose(1, 2)
@@ -83,6 +86,65 @@ def unpack(packed: Tensor, outputs: int, inputs: int, bits: Bits) -> Tensor:
         scales = scales.repeat_interleave(GROUP, dim=1).float()
         weight = (codes.float() - _ZERO[4]) * scales * row_scales
     return weight[:outputs, :inputs]
+
+
+def in_halves(packed: Tensor) -> Tensor:
+    """Int4 weights with the upper two bits of each code apart from the lower two.
+
+    They take as many bytes. All upper halves come first, with the scales: by these kernels see
+    which rows are worth a second look.
+    """
+    halves = torch.empty_like(packed)
+    for panels, upper, lower in _together(packed, halves):
+        lines = panels[:, :-_TAIL].unflatten(1, (-1, BLOCK // 8 + 1, ALIGNMENT))
+        first, second = lines[:, :, :-1].unflatten(2, (-1, 2)).unbind(3)
+        quads = first & 15, first >> 4, second & 15, second >> 4
+        codes = _side_by_side([one >> 2 for one in quads])
+        upper[:, :-_TAIL] = torch.cat((codes, lines[:, :, -1:]), dim=2).flatten(1)
+        upper[:, -_TAIL:] = panels[:, -_TAIL:]
+        lower[:] = _side_by_side([one & 3 for one in quads]).flatten(1)
+    return halves
+
+
+def rejoined(halves: Tensor) -> Tensor:
+    """What `in_halves` was given."""
+    packed = torch.empty_like(halves)
+    for panels, upper, lower in _together(packed, halves):
+        lines = upper[:, :-_TAIL].unflatten(1, (-1, BLOCK // 16 + 1, ALIGNMENT))
+        high, low = lines[:, :, :-1], lower.unflatten(1, (-1, BLOCK // 16, ALIGNMENT))
+        quads = [(high >> bit & 3) << 2 | low >> bit & 3 for bit in (0, 2, 4, 6)]
+        pairs = torch.stack((quads[0] | quads[1] << 4, quads[2] | quads[3] << 4), dim=3)
+        codes = torch.cat((pairs.flatten(2, 3), lines[:, :, -1:]), dim=2)
+        panels[:, :-_TAIL], panels[:, -_TAIL:] = codes.flatten(1), upper[:, -_TAIL:]
+    return packed
+
+
+def known_by_upper(packed: Tensor) -> Tensor:
+    """Int4 weights whose codes are the middle of what their upper two bits leave open."""
+    known = packed.clone()
+    lines = known[:, :-_TAIL].unflatten(1, (-1, BLOCK // 8 + 1, ALIGNMENT))[:, :, :-1]
+    lines &= 0xCC
+    lines |= 0x22
+    return known
+
+
+def lower_bytes(halves: Tensor) -> int:
+    """Of all lower halves together."""
+    blocks = (halves.shape[1] - _TAIL) // (ALIGNMENT * (BLOCK // 8 + 1))
+    return len(halves) * blocks * ALIGNMENT * BLOCK // 16
+
+
+def _together(packed: Tensor, halves: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """The same panels, upper halves and lower halves, some at a time."""
+    panels, flat = len(packed), halves.view(-1)
+    upper, lower = flat.split([len(flat) - lower_bytes(halves), lower_bytes(halves)])
+    parts = packed, upper.view(panels, -1), lower.view(panels, -1)
+    return zip(*(one.split(_AT_ONCE) for one in parts), strict=True)
+
+
+def _side_by_side(quads: Sequence[Tensor]) -> Tensor:
+    """Four codes of two bits in each byte, the first lowest."""
+    return quads[0] | quads[1] << 2 | quads[2] << 4 | quads[3] << 6
 
 
 def round_int8(weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -19,10 +19,22 @@ from torch import Tensor
 
 from qwen3_vl.errors import InputError
 from qwen3_vl.ops import native, rms_norm
-from qwen3_vl.ops.packed import ALIGNMENT, Bits, unpack
+from qwen3_vl.ops.packed import (
+    ALIGNMENT,
+    ROWS,
+    Bits,
+    known_by_upper,
+    lower_bytes,
+    rejoined,
+    unpack,
+)
 
 Finish = Literal["store", "add", "gelu", "gate"]
 """What becomes of the results: `gate` is silu of the first matrix' times the second's."""
+
+
+FEW = 8
+"""As many tokens meet each weight as it comes from memory."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +45,27 @@ class Packed:
     outputs: int
     inputs: int
     bits: Bits
+    promising: int = 0
+    """Of weights in halves (`in_halves`): up to eight tokens meet the upper ones, and then in full
+    so many panels, those with the largest results of each token."""
+
+    @property
+    def read_bytes(self) -> int:
+        """As many a single token reads."""
+        panels, all_ = len(self.data), self.data.nbytes
+        if not self.promising:
+            return all_
+        return all_ - lower_bytes(self.data) + min(self.promising, panels) * all_ // panels
+
+    @property
+    def whole(self) -> Tensor:
+        """The bytes of all of it, if it lies in halves joined."""
+        return rejoined(self.data) if self.promising else self.data
+
+    @property
+    def weight(self) -> Tensor:
+        """The restored matrix, in float32."""
+        return unpack(self.whole, self.outputs, self.inputs, self.bits)
 
 
 @dataclass(frozen=True)
@@ -57,6 +90,9 @@ class Product:
                 "a product takes matrices of 16 bits, or of 4 and 8, not both; "
                 "make a product of each kind"
             )
+        halves = [one for one in matrices if one.promising]
+        if halves and (matrices[1:] or finish != "store" or halves[0].bits != 4):
+            raise InputError("a matrix in halves has 4 bits, and a product of its own, as it is")
         self.matrices = matrices
         self.finish: Finish = finish
         kept = matrices[:1] if finish == "gate" else matrices
@@ -65,7 +101,7 @@ class Product:
         """As kernels are told of it; None without them."""
         if all(one.data.is_cpu for one in matrices):
             self.joined = native.join(
-                [(one.bits, one.data.data_ptr(), one.outputs) for one in matrices],
+                [(one.bits, one.data.data_ptr(), one.outputs, one.promising) for one in matrices],
                 matrices[0].inputs,
                 finish,
             )
@@ -120,9 +156,23 @@ def meaning(
         x = F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps)
     elif norm is not None:
         x = rms_norm.meaning(x, norm.weight, norm.eps)
-    weights = [unpack(one.data, one.outputs, one.inputs, one.bits) for one in matrices]
-    result = F.linear(x, torch.cat(weights).to(x.dtype), None if bias is None else bias.to(x.dtype))
+    weight = torch.cat([one.weight for one in matrices]).to(x.dtype)
+    result = F.linear(x, weight, None if bias is None else bias.to(x.dtype))
+    if len(x) <= FEW and matrices[0].promising:
+        result = _looked_at_closer(x, matrices[0], result, bias)
     if finish == "gate":
         first, second = result.chunk(2, dim=-1)
         return F.silu(first) * second
     return F.gelu(result, approximate="tanh") if finish == "gelu" else result
+
+
+def _looked_at_closer(x: Tensor, matrix: Packed, exact: Tensor, bias: Tensor | None) -> Tensor:
+    """The exact results of promising panels among those by the upper halves of weights."""
+    known = unpack(known_by_upper(matrix.whole), matrix.outputs, matrix.inputs, matrix.bits)
+    rough = F.linear(x, known.to(x.dtype))
+    filled = F.pad(rough, (0, -matrix.outputs % ROWS))  # as kernels see the last panel
+    most = filled.unflatten(1, (-1, ROWS)).amax(dim=2)
+    kept = min(matrix.promising, most.shape[1])
+    seen = most >= most.topk(kept, dim=1).values[:, -1:]
+    seen = seen.repeat_interleave(ROWS, dim=1)[:, : matrix.outputs]
+    return torch.where(seen, exact, rough if bias is None else rough + bias.to(x.dtype))

@@ -78,6 +78,49 @@ def error(products, scales):
     return 2 * most * products.shape[-1] * np.finfo(np.float32).eps
 
 
+def halves_of(packed, blocks):
+    """The upper halves of a panel's codes with its scales, and the lower halves."""
+    lines = packed[: -4 * PANEL].reshape(blocks, -1, 64)
+    pairs = lines[:, :-1].reshape(blocks, -1, 2, 64)
+    quads = [pairs[:, :, 0] & 15, pairs[:, :, 0] >> 4, pairs[:, :, 1] & 15, pairs[:, :, 1] >> 4]
+    upper, lower = (
+        sum((quad >> shift & 3) << 2 * i for i, quad in enumerate(quads)) for shift in (2, 0)
+    )
+    upper = np.concatenate((upper, lines[:, -1:]), axis=1).astype(np.uint8)
+    return np.append(upper, packed[-4 * PANEL :]), lower.astype(np.uint8).reshape(-1)
+
+
+@pytest.mark.parametrize("tokens", FEW)
+def test_few_tokens_meet_the_upper_halves_of_codes(cpu, rng, tokens):
+    packed, weights, group_scales, row_scales = int4_panel(rng, 3)
+    upper, _ = halves_of(packed, 3)
+    x = rng.normal(size=(tokens, 3 * BLOCK)).astype(np.float32)
+    where, codes, scales = rounded(cpu, x, 12)
+    out = cpu.room(tokens * PANEL)
+    cpu.call("upper_few", cpu.put(upper), 3, where, tokens, out, PANEL)
+    known = ((weights + 8) // 4 * 4 + 2) - 8
+    products = np.einsum("rgi,tgi->trg", known, codes) * group_scales
+    exact = (products * scales[:, None].astype(np.float64)).sum(-1) * row_scales
+    found = cpu.get(out, tokens * PANEL).reshape(tokens, PANEL)
+    np.testing.assert_allclose(found, exact, rtol=0, atol=error(products, scales))
+
+
+def test_halves_are_joined(cpu, rng):
+    packed, *_ = int4_panel(rng, 3)
+    upper, lower = halves_of(packed, 3)
+    room = cpu.room(packed.size, np.uint8)
+    cpu.call("join_halves", cpu.put(upper), cpu.put(lower), 3, room)
+    np.testing.assert_array_equal(cpu.get(room, packed.size, np.uint8), packed)
+
+
+def test_the_largest_of_each_block_is_found(cpu, rng):
+    x = rng.normal(size=(6, 32)).astype(np.float32)
+    x[1, 5], x[2, 31], x[3], x[4, 0] = np.inf, np.nan, -np.inf, -np.inf
+    most = cpu.room(6)
+    cpu.call("maxima", cpu.put(x), 32, 6, most)
+    np.testing.assert_array_equal(cpu.get(most, 6), x.max(axis=1))
+
+
 @pytest.mark.parametrize("tokens", FEW)
 def test_few_tokens_times_eight_bits(cpu, rng, tokens):
     weights = rng.integers(-127, 128, (PANEL, 8, GROUP))

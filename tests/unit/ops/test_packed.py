@@ -56,6 +56,27 @@ def test_what_was_packed_packs_to_the_same(weight: torch.Tensor, bits: Bits) -> 
     assert (again - restored).norm() < 0.01 * restored.norm()
 
 
+@pytest.mark.parametrize(("outputs", "inputs"), [*SIZES, (4100, 130)])
+def test_halves_are_joined_to_what_they_were(outputs: int, inputs: int) -> None:
+    weight = torch.randn(outputs, inputs, generator=torch.Generator().manual_seed(1))
+    data = packed.pack(weight, 4)
+    halves = packed.in_halves(data)
+    assert halves.shape == data.shape
+    assert not torch.equal(halves, data)
+    assert torch.equal(packed.rejoined(halves), data)
+
+
+def test_the_upper_half_of_a_code_leaves_four_open(weight: torch.Tensor) -> None:
+    """It becomes the third of them: zeros, which are the first, move by two steps up."""
+    data = packed.pack(weight, 4)
+    exact = packed.unpack(data, *weight.shape, 4)
+    known = packed.unpack(packed.known_by_upper(data), *weight.shape, 4)
+    codes, scales, row_scales = packed.round_int4(weight)
+    steps = (scales * row_scales).repeat_interleave(packed.GROUP, dim=1)[:, :200]
+    moved = ((known - exact) / steps)[weight.any(dim=1)].round()
+    assert torch.equal(moved, 2 - (codes[:, :200] % 4).float()[weight.any(dim=1)])
+
+
 def test_16_bits_are_the_nearest_bfloat16_numbers(weight: torch.Tensor) -> None:
     rounded = weight.bfloat16()
     for given in (weight, rounded):

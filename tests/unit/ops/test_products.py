@@ -10,7 +10,7 @@ from torch import Tensor
 
 from qwen3_vl.errors import InputError
 from qwen3_vl.ops import native
-from qwen3_vl.ops.packed import GROUP, Bits, pack, unpack
+from qwen3_vl.ops.packed import GROUP, Bits, in_halves, known_by_upper, pack, unpack
 from qwen3_vl.ops.products import Finish, Norm, Packed, Product, meaning
 from qwen3_vl.testing import tolerance
 
@@ -74,6 +74,77 @@ def test_a_token_gives_the_same_bits_among_any_few(bits: Bits) -> None:
     alone = torch.cat([product(x[i : i + 1]) for i in range(8)])
     for count in range(2, 9):
         assert torch.equal(product(x[:count]), alone[:count])
+
+
+def halved(one: Packed, promising: int) -> Packed:
+    return Packed(in_halves(one.data), one.outputs, one.inputs, 4, promising)
+
+
+@pytest.mark.parametrize("promising", [1, 3, 1000])
+@pytest.mark.parametrize("count", [1, 3, 8, 9, 20])
+@pytest.mark.usefixtures("variant")
+def test_of_halves_what_is_promising_is_seen_in_full(count: int, promising: int) -> None:
+    """To the bit as weights that lie together; the others as far off as their upper halves are.
+    More than a few tokens see all in full."""
+    outputs, inputs = 200 * 16 - 5, 200
+    one, x = matrix(outputs, inputs, 4), tokens(count, inputs)
+    half = halved(one, promising)
+    whole, got = Product(one)(x), Product(half)(x)
+    panels = torch.nn.functional.pad(got == whole, (0, 5), value=True).unflatten(1, (-1, 16))
+    seen = panels.all(dim=2)
+    if count > 8 or promising > 200:
+        assert seen.all()
+        return
+    known = Packed(known_by_upper(one.data), outputs, inputs, 4)
+    rough = Product(known)(x)
+    assert torch.equal(got, torch.where(seen.repeat_interleave(16, 1)[:, :outputs], whole, rough))
+    assert (seen.sum(dim=1) == promising).all()
+    most = torch.nn.functional.pad(rough, (0, 5)).unflatten(1, (-1, 16)).amax(dim=2)
+    best = most.topk(promising, dim=1).indices
+    assert seen.gather(1, best).all()
+
+
+@pytest.mark.usefixtures("variant")
+def test_a_token_among_few_sees_its_own_promising_panels() -> None:
+    product, x = Product(halved(matrix(900, 384, 4), 2)), tokens(8, 384)
+    alone = torch.cat([product(x[i : i + 1]) for i in range(8)])
+    for count in range(2, 9):
+        assert torch.equal(product(x[:count]), alone[:count])
+
+
+def test_the_meaning_of_halves_chooses_too() -> None:
+    half, x = halved(matrix(900, 384, 4), 2), tokens(3, 384).double()
+    got, bias = meaning(x, [half]), torch.randn(900)
+    exact = x @ half.weight.double().T
+    same = torch.nn.functional.pad(got == exact, (0, 12), value=True).unflatten(1, (-1, 16))
+    assert (same.all(dim=2).sum(dim=1) == 2).all()
+    torch.testing.assert_close(meaning(x, [half], bias=bias), got + bias)
+    many = tokens(9, 384).double()
+    assert torch.equal(meaning(many, [half]), many @ half.weight.double().T)
+
+
+@pytest.mark.usefixtures("variant")
+def test_a_panel_with_a_result_that_is_no_number_is_promising() -> None:
+    one, x = matrix(900, 384, 4), tokens(2, 384)
+    one.data[5, -4:] = 255  # the scale of a row
+    got = Product(halved(one, 3))(x)
+    assert got[:, 95].isnan().all()
+    assert torch.equal(got[:, 80:95], Product(one)(x)[:, 80:95])
+
+
+def test_halves_take_a_product_of_their_own() -> None:
+    one = matrix(16, 128, 4)
+    for others, finish in (((one,), "store"), ((), "add")):
+        with pytest.raises(InputError, match="a product of its own"):
+            Product(halved(one, 1), *others, finish=finish)
+
+
+def test_few_bytes_are_read_of_halves() -> None:
+    one = matrix(3200, 256, 4)
+    assert one.data.nbytes == Packed(one.data, 3200, 256, 4).read_bytes
+    first, all_ = (halved(one, count).read_bytes for count in (1, 1000))
+    assert 0.53 < first / one.data.nbytes < 0.55
+    assert 1.5 < all_ / one.data.nbytes < 1.55
 
 
 @pytest.mark.skipif("amx" not in VARIANTS, reason="this machine has no tiles")

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from qwen3_vl.errors import ConfigError, Incompatible
 from qwen3_vl.models.packed import PackedHead, PackedLinear, PackedScores
 from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
-from qwen3_vl.ops.packed import Bits, unpack
+from qwen3_vl.ops.packed import Bits
 from qwen3_vl.optimization.precision.head_int4 import HeadInt4
 from qwen3_vl.optimization.precision.head_int8 import HeadInt8
 from qwen3_vl.plan import Optimization
@@ -19,7 +19,11 @@ from qwen3_vl.recipes import compile_recipe
 from qwen3_vl.testing import Bench
 from tests.support.tiny_models import CONFIGS, random_model
 
-HEADS: list[tuple[Optimization, Bits, float]] = [(HeadInt8(), 8, 0.02), (HeadInt4(), 4, 0.15)]
+HEADS: list[tuple[Optimization, Bits, float]] = [
+    (HeadInt8(), 8, 0.02),
+    (HeadInt4(), 4, 0.15),
+    (HeadInt4(promising=1000), 4, 0.15),
+]
 
 
 def load(name: str, folder: Path, technique: Optimization) -> Qwen3VLForConditionalGeneration:
@@ -44,13 +48,14 @@ def test_the_head_is_packed_from_the_weights_it_has(
     head, exact = model.lm_head, random_model(CONFIGS[name]).lm_head.weight
     assert type(head) is kind
     assert isinstance(head, PackedLinear)
-    restored = unpack(head.packed, *exact.shape, bits)
+    assert head.bits == bits
+    restored = head.matrix.weight
     assert 0 < (restored - exact).norm() < most * exact.norm()
     x = torch.randn(3, exact.shape[1], dtype=torch.float64)
     torch.testing.assert_close(head(x), F.linear(x, restored.double()))
 
 
-@pytest.mark.parametrize("technique", [HeadInt8(), HeadInt4()], ids=type)
+@pytest.mark.parametrize("technique", [HeadInt8(), HeadInt4(), HeadInt4(promising=3)], ids=str)
 @pytest.mark.parametrize("name", ["dense_tied", "dense_untied"])
 def test_logits_are_not_rounded_to_the_dtype_of_the_model(
     name: str, technique: Optimization, tmp_path: Path
@@ -61,7 +66,7 @@ def test_logits_are_not_rounded_to_the_dtype_of_the_model(
     assert head(x).equal(head(x.float()))
 
 
-@pytest.mark.parametrize("technique", [HeadInt8(), HeadInt4()], ids=type)
+@pytest.mark.parametrize("technique", [HeadInt8(), HeadInt4(), HeadInt4(promising=3)], ids=str)
 @pytest.mark.parametrize("name", ["dense_tied", "dense_untied"])
 def test_what_it_saves_is_an_ordinary_checkpoint(
     name: str, technique: Optimization, tmp_path: Path
@@ -88,6 +93,20 @@ def test_logits_change_and_nothing_before_them(
     expected, got = bench.logits(plain), bench.logits(small)
     error = (got - expected).square().mean().sqrt() / expected.square().mean().sqrt()
     assert 0 < error < most
+
+
+def test_promising_words_are_scored_as_if_all_were(bench: Bench) -> None:
+    """Where a word stands out, as in answers of trained models, it is among them."""
+    full, some = bench.load(HeadInt4()), bench.load(HeadInt4(promising=3))
+    with torch.inference_mode():
+        x = bench.load().lm_head.weight[10:16]
+        expected, got = full.lm_head(x), some.lm_head(x)
+    assert expected.argmax(dim=1).tolist() == got.argmax(dim=1).tolist() == list(range(10, 16))
+    assert torch.equal(expected.amax(dim=1), got.amax(dim=1))
+    same = (expected == got).sum(dim=1)
+    assert same.min() >= 3 * 16
+    assert same.max() < 5 * 16
+    assert 0 < (got - expected).std() < 0.5 * expected.std()
 
 
 def test_refined_words_are_scored_as_by_the_plain_head(bench: Bench) -> None:
@@ -122,3 +141,5 @@ def test_a_head_that_cannot_be_refined_is_refused() -> None:
         compile_recipe([HeadInt4(refine=10**9)], CONFIGS["dense_tied"])
     with pytest.raises(ConfigError, match="refine must be at least 0"):
         HeadInt4(refine=-1)
+    with pytest.raises(ConfigError, match="promising must be at least 0"):
+        HeadInt4(promising=-1)
