@@ -72,6 +72,7 @@ struct Place {
 class Integers {
    public:
     using Ready = Panel;
+    static constexpr bool may_lie_in_halves = true;
 
     Integers(const Kernels& kernels, const Product& product, const Extent& extent, Room& room)
         : kernels_(kernels), inputs_(product.matrices.inputs), extent_(extent) {
@@ -194,6 +195,7 @@ class Integers {
 class Floats {
    public:
     using Ready = const uint8_t*;
+    static constexpr bool may_lie_in_halves = false;
 
     Floats(const Kernels& kernels, const Product& product, const Extent& extent, Room& room)
         : kernels_(kernels), inputs_(product.matrices.inputs), extent_(extent) {
@@ -204,10 +206,6 @@ class Floats {
     static size_t panel_bytes(Format, size_t blocks) {
         return blocks * block_inputs / pair * line_bytes;
     }
-
-    static size_t lower_bytes(size_t) { return 0; }
-    void ask_for(const Place&) const {}
-    void multiply_joined(const Place&, size_t, float*) const {}
 
     void place_groups(const float* x, size_t token, size_t begin, size_t end) const {
         kernels_.place_float_pairs(x, inputs_, begin, end, float_pairs() + token, extent_.tokens);
@@ -288,7 +286,9 @@ class Multiplication {
                 multiply_many(static_cast<size_t>(thread));
             }
         });
-        if (promising_) look_closer();
+        if constexpr (Numbers::may_lie_in_halves) {
+            if (promising_) look_closer();
+        }
     }
 
    private:
@@ -332,9 +332,11 @@ class Multiplication {
         const size_t bytes = Numbers::panel_bytes(matrix.format, extent_.blocks);
         Place found = {matrix.panels + panel * bytes, matrix.format, column + row,
                        std::min(panel_rows, matrix.rows - row)};
-        if (matrix.format == Format::int4_halves) {
-            found.lower = matrix.panels + panels_of(matrix) * bytes +
-                          panel * Numbers::lower_bytes(extent_.blocks);
+        if constexpr (Numbers::may_lie_in_halves) {
+            if (matrix.format == Format::int4_halves) {
+                const uint8_t* const lower = matrix.panels + panels_of(matrix) * bytes;
+                found.lower = lower + panel * Numbers::lower_bytes(extent_.blocks);
+            }
         }
         return found;
     }
