@@ -56,7 +56,7 @@ class PackedLinear(StoredModule):
         """Round the weights as they come from the file."""
         self.packed = tensors.prepared(
             self._form,
-            lambda: self._made(tensors.take("weight", (self.out_features, self.in_features))),
+            lambda: self._rounded(tensors.take("weight", (self.out_features, self.in_features))),
         )
         self.written = torch.empty(0, dtype=tensors.dtype("weight"), device=self.packed.device)
         if self.bias is not None:
@@ -77,7 +77,7 @@ class PackedLinear(StoredModule):
             return f"int{self.bits}_halves"
         return "bf16" if self.bits == 16 else f"int{self.bits}"
 
-    def _made(self, weight: Tensor) -> Tensor:
+    def _rounded(self, weight: Tensor) -> Tensor:
         packed = pack(weight, self.bits)
         return in_halves(packed) if self._promising else packed
 
@@ -133,7 +133,7 @@ class PackedHead(PackedScores):
     def read(self, tensors: TensorReader) -> None:
         """Round the table, which has been read."""
         weight = self._table[0].weight.detach()
-        self.packed = tensors.prepared(self._form, lambda: self._made(weight))
+        self.packed = tensors.prepared(self._form, lambda: self._rounded(weight))
         self.written = weight.new_empty(0)
 
     def stored(self) -> Mapping[str, Tensor]:

@@ -141,7 +141,8 @@ def _read_ahead(path: Path, size: int) -> None:
     """
     if not hasattr(os, "posix_fadvise"):
         return
-    with contextlib.suppress(OSError), path.open("rb") as file:
+    # A file that somebody shortens meanwhile cannot be mapped: that is a ValueError.
+    with contextlib.suppress(OSError, ValueError), path.open("rb") as file:
         for start in range(0, size, _STEP):
             if sys.platform == "linux":
                 _read_in_large_pages(file.fileno(), start, min(_STEP, size - start))

@@ -17,14 +17,13 @@ from torch import Tensor
 
 from qwen3_vl.errors import InputError
 from qwen3_vl.ops import native, rms_norm
+from qwen3_vl.ops.products import FEW
 
 if TYPE_CHECKING:
     from qwen3_vl import _native
 
 TOKENS = 32
 """Of a page."""
-FEW = 8
-"""As many new tokens of a sequence choose pages, where not all are seen."""
 PageBits = Literal[8, 16]
 """Integers with a scale for each token and head, or bfloat16."""
 _MULTIPLE, _MOST = 32, 256

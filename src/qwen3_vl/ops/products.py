@@ -34,7 +34,8 @@ Finish = Literal["store", "add", "gelu", "gate"]
 
 
 FEW = 8
-"""As many tokens meet each weight as it comes from memory."""
+"""As many tokens meet weights as these come from memory, and choose what is worth a look: panels of
+words, and of a sequence's pages those they see."""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ class Rotation:
 
 
 class Angles:
-    """Those of some tokens, computed when they are asked for."""
+    """The angles of some tokens; each form of them is computed when it is asked for."""
 
     def __init__(self, rotation: Rotation, positions: Tensor, dtype: torch.dtype) -> None:
         """At positions [3, tokens], rounded to `dtype`."""
