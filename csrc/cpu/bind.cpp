@@ -150,26 +150,37 @@ Rotation rotation_at(const RotationAt& given, bool is_bf16) {
     return {pointer<const std::int64_t>(axes), pointer<const float>(frequencies), pairs, is_bf16};
 }
 
-void turn_all(const RotationAt& rotation, bool is_bf16, std::uintptr_t positions,
-              std::size_t tokens, std::uintptr_t turns) {
-    turn(rotation_at(rotation, is_bf16), pointer<const std::int64_t>(positions), tokens,
-         pointer<float>(turns));
+using PositionsAt = std::tuple<std::uintptr_t, std::size_t, std::size_t>;
+
+Positions positions_at(const PositionsAt& given) {
+    const auto& [at, axis, token] = given;
+    return {pointer<const std::int64_t>(at), axis, token};
 }
 
-Decoder make_decoder(std::vector<Layer> layers, const RotationAt& rotation, std::uintptr_t norm,
-                     float eps, bool is_bf16) {
-    return {std::move(layers), rotation_at(rotation, is_bf16), pointer<const void>(norm), eps,
+void turn_all(const RotationAt& rotation, bool is_bf16, const PositionsAt& positions,
+              std::size_t tokens, std::uintptr_t turns) {
+    turn(rotation_at(rotation, is_bf16), positions_at(positions), tokens, pointer<float>(turns));
+}
+
+Decoder make_decoder(std::vector<Layer> layers, const RotationAt& rotation, std::size_t words,
+                     std::uintptr_t table, std::uintptr_t norm, float eps, bool is_bf16) {
+    return {std::move(layers),
+            rotation_at(rotation, is_bf16),
+            words,
+            pointer<const void>(table),
+            pointer<const void>(norm),
+            eps,
             is_bf16};
 }
 
 // Stretches are those of the first layer, then those of the next.
 void run_decoder(const Variant& variant, Pool& pool, const PageShape& shape, std::size_t stride,
                  std::uintptr_t stretches, std::size_t count, std::size_t heads,
-                 const Decoder& decoder, std::uintptr_t positions, std::size_t tokens,
-                 std::uintptr_t x, std::uintptr_t room) {
+                 const Decoder& decoder, std::uintptr_t words, const PositionsAt& positions,
+                 std::size_t tokens, std::uintptr_t out, std::uintptr_t room) {
     const Pass pass = {shape, stride, pointer<const Stretch>(stretches), count, heads};
-    run(*variant.kernels, pool, decoder, pass, pointer<const std::int64_t>(positions), tokens,
-        pointer<void>(x), pointer<float>(room));
+    run(*variant.kernels, pool, decoder, pass, pointer<const std::int64_t>(words),
+        positions_at(positions), tokens, pointer<void>(out), pointer<float>(room));
 }
 
 static_assert(sizeof(Stretch) == 5 * sizeof(std::int64_t),

@@ -3,6 +3,7 @@
 #include "rounding.h"
 
 #include <algorithm>
+#include <stdexcept>
 
 namespace qwen3_vl {
 namespace {
@@ -10,6 +11,22 @@ namespace {
 constexpr size_t line_floats = line_bytes / sizeof(float);
 
 size_t whole_lines(size_t floats) { return (floats + line_floats - 1) / line_floats * line_floats; }
+
+void look_up(const Decoder& decoder, const int64_t* words, size_t tokens, float* stream) {
+    const size_t hidden = decoder.hidden();
+    const auto* const narrow = static_cast<const BFloat16*>(decoder.table);
+    const auto* const same = static_cast<const float*>(decoder.table);
+    for (size_t token = 0; token < tokens; ++token, stream += hidden) {
+        const auto word = static_cast<size_t>(words[token]);
+        if (word >= decoder.words) throw std::out_of_range("the table has no such word");
+        const size_t row = word * hidden;
+        if (decoder.is_bf16) {
+            std::transform(narrow + row, narrow + row + hidden, stream, wide);
+        } else {
+            std::copy_n(same + row, hidden, stream);
+        }
+    }
+}
 
 }  // namespace
 
@@ -20,30 +37,25 @@ size_t Decoder::room(size_t tokens) const {
 }
 
 void run(const Kernels& kernels, Pool& pool, const Decoder& decoder, Pass pass,
-         const int64_t* positions, size_t tokens, void* x, float* room) {
+         const int64_t* words, const Positions& positions, size_t tokens, void* out, float* room) {
     const size_t hidden = decoder.hidden(), numbers = tokens * hidden;
     float* const turns = room;
     float* const stream = turns + whole_lines(tokens * 2 * decoder.rotation.pairs);
     float* const rest = stream + whole_lines(numbers);
-    auto* const narrow = static_cast<BFloat16*>(x);
-    auto* const same = static_cast<float*>(x);
+    look_up(decoder, words, tokens, stream);
     turn(decoder.rotation, positions, tokens, turns);
-    if (decoder.is_bf16) {
-        std::transform(narrow, narrow + numbers, stream, wide);
-    } else {
-        std::copy_n(same, numbers, stream);
-    }
     for (const Layer& layer : decoder.layers) {
         run(kernels, pool, layer, pass, turns, tokens, stream, rest);
         pass.stretches += pass.count;
     }
     if (decoder.is_bf16) {
+        auto* const narrow = static_cast<BFloat16*>(out);
         std::transform(stream, stream + numbers, narrow, rounded);
         kernels.rms_norm_bf16(narrow, static_cast<const BFloat16*>(decoder.norm), narrow, tokens,
                               hidden, decoder.eps);
     } else {
-        kernels.rms_norm_f32(stream, static_cast<const float*>(decoder.norm), same, tokens, hidden,
-                             decoder.eps);
+        kernels.rms_norm_f32(stream, static_cast<const float*>(decoder.norm),
+                             static_cast<float*>(out), tokens, hidden, decoder.eps);
     }
 }
 

@@ -12,7 +12,9 @@ namespace qwen3_vl {
 struct Decoder {
     std::vector<Layer> layers;
     Rotation rotation;
-    const void* norm;  // RMSNorm's weights, after the last layer
+    size_t words;
+    const void* table;  // [words, hidden]: their embeddings
+    const void* norm;   // RMSNorm's weights, after the last layer
     float eps;
     bool is_bf16;  // so are embeddings, the norm and what leaves it; else float32
 
@@ -20,9 +22,9 @@ struct Decoder {
     size_t room(size_t tokens) const;  // how many floats `run` works in
 };
 
-// Puts in the place of embeddings `x` [tokens, hidden] what the head scores. `positions` are
-// [tokens, 3]; the stretches of a layer lie behind those of the one before it, the first at `pass`.
+// Gives what the head scores [tokens, hidden] when these words come in; throws where there are no
+// such words. The stretches of a layer lie behind those of the one before it, the first at `pass`.
 void run(const Kernels& kernels, Pool& pool, const Decoder& decoder, Pass pass,
-         const int64_t* positions, size_t tokens, void* x, float* room);
+         const int64_t* words, const Positions& positions, size_t tokens, void* out, float* room);
 
 }  // namespace qwen3_vl

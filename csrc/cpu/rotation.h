@@ -6,8 +6,6 @@
 
 namespace qwen3_vl {
 
-constexpr size_t position_axes = 3;
-
 // What it points to must outlive it.
 struct Rotation {
     const int64_t* axes;       // [pairs]: which of its three positions turns a pair of a token
@@ -16,7 +14,13 @@ struct Rotation {
     bool is_bf16;              // so are cosines and sines rounded
 };
 
-// The cosines and then the sines of each token, [tokens, 2 · pairs], at `positions` [tokens, 3].
-void turn(const Rotation& rotation, const int64_t* positions, size_t tokens, float* turns);
+// [axes, tokens]: how far it is from an axis to the next, and from a token.
+struct Positions {
+    const int64_t* at;
+    size_t axis, token;
+};
+
+// The cosines and then the sines of each token, [tokens, 2 · pairs], at its positions.
+void turn(const Rotation& rotation, const Positions& positions, size_t tokens, float* turns);
 
 }  // namespace qwen3_vl

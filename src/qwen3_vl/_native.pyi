@@ -129,12 +129,15 @@ class Variant:
         count: int,
         heads: int,
         decoder: Decoder,
-        positions: int,
+        words: int,
+        positions: tuple[int, int, int],
         tokens: int,
-        x: int,
+        out: int,
         room: int,
         /,
-    ) -> None: ...
+    ) -> None:
+        """Raises IndexError where there is no such word."""
+
     def largest(
         self, pool: Pool, x: int, rows: int, width: int, count: int, places: int, /
     ) -> None: ...
@@ -163,14 +166,26 @@ def layer(
     """
 
 def decoder(
-    layers: list[Layer], rotation: tuple[int, int, int], norm: int, eps: float, is_bf16: bool, /
+    layers: list[Layer],
+    rotation: tuple[int, int, int],
+    words: int,
+    table: int,
+    norm: int,
+    eps: float,
+    is_bf16: bool,
+    /,
 ) -> Decoder:
-    """Prepare all layers, what turns heads (axes, frequencies, pairs), and the norm at the end."""
+    """Prepare layers, what turns heads (axes, frequencies, pairs), the table and the last norm."""
 
 def turn(
-    rotation: tuple[int, int, int], is_bf16: bool, positions: int, tokens: int, turns: int, /
+    rotation: tuple[int, int, int],
+    is_bf16: bool,
+    positions: tuple[int, int, int],
+    tokens: int,
+    turns: int,
+    /,
 ) -> None:
-    """The cosines and sines [tokens, 2 · pairs] at positions [tokens, 3]."""
+    """The cosines and sines [tokens, 2 · pairs] at positions (address, strides) [3, tokens]."""
 
 def available_variants() -> list[Variant]:
     """Those that this machine runs, fastest first."""

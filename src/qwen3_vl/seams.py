@@ -165,12 +165,13 @@ class LayerRunner(Protocol):
 
 
 class DecoderRunner(Protocol):
-    """Runs all decoder layers, where nothing happens between them, and the norm after them."""
+    """Runs the decoder from embeddings to the last norm, where nothing happens between layers."""
 
-    def __call__(self, x: Tensor, positions: Tensor, view: CacheView) -> Tensor | None:
-        """What the head scores when embeddings `x` [tokens, hidden] come in at `positions`
-        [3, tokens], perhaps in the place of `x`; None, and nothing is done, if layers must run one
-        by one.
+    def __call__(
+        self, words: Tensor, table: nn.Module, positions: Tensor, view: CacheView
+    ) -> Tensor | None:
+        """What the head scores when `words` [tokens] that a table looks up come in at `positions`
+        [3, tokens]; None, and nothing is done, if layers must run one by one.
         """
         ...
 

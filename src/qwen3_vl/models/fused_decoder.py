@@ -1,4 +1,4 @@
-"""A decoder whose weights are packed: one native call for a few tokens."""
+"""A decoder whose weights are packed: one native call for a few words."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from qwen3_vl.models.fused_layer import FusedLayer, LayerSteps
 from qwen3_vl.models.packed_parts import PackedParts
@@ -23,7 +23,7 @@ _FEW = 64
 
 
 class FusedDecoder:
-    """Runs layers between which nothing happens, and the norm after them, in one call.
+    """Looks words up, and runs layers between which nothing happens and the norm, in one call.
 
     Weights drive all else out of the caches: whatever Python does between two layers, and each
     operation of torch before them, takes ten times as long as in a loop of its own.
@@ -40,13 +40,17 @@ class FusedDecoder:
         self._rotary, self._norm, self._room = rotary, norm, room
         self._prepared: _Prepared | None = None
 
-    def __call__(self, x: Tensor, positions: Tensor, view: CacheView) -> Tensor | None:
-        """What the head scores, in the place of `x`; None, and nothing is done, if it cannot."""
+    def __call__(
+        self, words: Tensor, table: nn.Module, positions: Tensor, view: CacheView
+    ) -> Tensor | None:
+        """What the head scores; None, and nothing is done, if it cannot."""
+        few = len(words) <= _FEW and words.is_cpu and not torch.is_grad_enabled()
+        if not few or type(table) is not nn.Embedding:
+            return None
         prepared = self._prepared  # looked at once: another thread may make it anew
-        if prepared is None or not prepared.stands(self._norm):
-            self._prepared = prepared = self._prepare()
-        few = len(x) <= _FEW and x.is_cpu and x.dtype == self._norm.weight.dtype
-        if prepared is None or not few or torch.is_grad_enabled():
+        if prepared is None or not prepared.stands(table, self._norm):
+            self._prepared = prepared = self._prepare(table.weight.detach())
+        if prepared is None:
             return None
         passes: list[PagedPass] = []
         for steps in prepared.every:
@@ -54,26 +58,31 @@ class FusedDecoder:
             if pages is None:
                 return None  # told by the first: so far nothing has happened
             passes.append(pages)
-        return prepared.decoder(x, passes, positions)
+        return prepared.decoder(words, passes, positions)
 
-    def _prepare(self) -> _Prepared | None:
+    def _prepare(self, table: Tensor) -> _Prepared | None:
         every = [steps for one in self._layers if (steps := one.steps()) is not None]
-        if len(every) < len(self._layers):
+        norm = self._norm.weight.detach()
+        if len(every) < len(self._layers) or table.dtype != norm.dtype:
             return None
-        norm = Norm(self._norm.weight.detach(), self._norm.eps)
-        layers = [steps.layer for steps in every]
-        decoder = Decoder(layers, self._rotary.rotation, norm, self._room)
+        layers, last = [steps.layer for steps in every], Norm(norm, self._norm.eps)
+        decoder = Decoder(table, layers, self._rotary.rotation, last, self._room)
         parts = PackedParts([place for steps in every for place in steps.parts.places])
-        return _Prepared(every, parts, norm.weight, decoder)
+        return _Prepared(every, parts, table, norm, decoder)
 
 
 @dataclass(frozen=True)
 class _Prepared:
     every: list[LayerSteps]
     parts: PackedParts
+    table: Tensor
     norm: Tensor
     decoder: Decoder
 
-    def stands(self, norm: RMSNorm) -> bool:
+    def stands(self, table: nn.Embedding, norm: RMSNorm) -> bool:
         """Whether all weights are where they were."""
-        return self.parts.stand and self.norm.data_ptr() == norm.weight.data_ptr()
+        return (
+            self.parts.stand
+            and self.table.data_ptr() == table.weight.data_ptr()
+            and self.norm.data_ptr() == norm.weight.data_ptr()
+        )

@@ -15,7 +15,7 @@ from qwen3_vl.config.generation import GenerationConfig, GenerationOptions
 from qwen3_vl.config.model import Qwen3VLConfig
 from qwen3_vl.errors import ContextLengthError, InputError
 from qwen3_vl.models.cache import DenseCache, NoCache
-from qwen3_vl.models.fusion import Fused, fuse
+from qwen3_vl.models.fusion import fuse
 from qwen3_vl.models.generation import Decoding
 from qwen3_vl.models.inputs import check_arguments, check_labels, check_tensor, checked_grids
 from qwen3_vl.models.packing import Packing
@@ -160,11 +160,10 @@ class Qwen3VLModel(Qwen3VLPreTrainedModel):
         cache.check_seams(self.seams)
         following = list(map(add, cache.positions, lengths))
         places = [at for span in map(range, cache.positions, following) for at in span]
-        table = self.language_model.embed_tokens
-        flat, positions = torch.tensor([ids, places], device=table.weight.device)
-        fused = Fused(table(flat), flat[:0], ())
+        device = self.language_model.embed_tokens.weight.device
+        words, positions = torch.tensor([ids, places], device=device)
         view = cache.view(lengths)
-        hidden = self.language_model(fused, positions.expand(3, -1), view, head=head)
+        hidden = self.language_model.step(words, positions.expand(3, -1), view, head)
         cache.advance(lengths, following)
         return hidden
 

@@ -145,10 +145,6 @@ class TextModel(nn.Module):
         # Fused layers may put what leaves them in the place of what came.
         keep = torch.clone if self._runners else lambda x: x
         x = keep(inputs.embeddings)
-        if self._whole and not (watch or self.depth or inputs.deepstack):
-            whole = self._whole(x, positions, view)
-            if whole is not None:
-                return whole
         dtype = x.dtype
         rotary = self.rotary.angles(positions, dtype)
         seen, left = x, None
@@ -172,6 +168,21 @@ class TextModel(nn.Module):
         if watch:
             watch(x)
         return x
+
+    def step(
+        self,
+        words: Tensor,
+        positions: Tensor,
+        view: CacheView,
+        head: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """Run `words` [tokens] of the vocabulary, with nothing between them."""
+        if self._whole and not self.depth:
+            whole = self._whole(words, self.embed_tokens, positions, view)
+            if whole is not None:
+                return whole
+        inputs = Fused(self.embed_tokens(words), words[:0], ())
+        return self(inputs, positions, view, head=head)
 
     def _remember(self, x: Tensor, rotary: Angles, view: CacheView, start: int) -> None:
         for index in range(start, len(self.layers)):

@@ -1,7 +1,7 @@
-"""All layers of a decoder over a few new tokens that attend in pages: one native call.
+"""A decoder over a few words that attend in pages, from table to norm: one native call.
 
-The meaning is that of its layers, one after the other, of the angles before them and of the norm
-after them.
+The meaning is that of its layers, one after the other, of the rows and angles before them and of
+the norm after them.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from qwen3_vl.ops import native
@@ -22,43 +23,51 @@ from qwen3_vl.ops.rotation import Angles, Rotation
 class Decoder:
     """Runs all layers; its parts stay where they are as long as it is used."""
 
-    def __init__(self, layers: Sequence[Layer], rotation: Rotation, norm: Norm, room: Room) -> None:
-        """The weights of the `norm` are in the dtype of the model."""
+    def __init__(
+        self, table: Tensor, layers: Sequence[Layer], rotation: Rotation, norm: Norm, room: Room
+    ) -> None:
+        """The `table` [words, hidden] and the weights of the `norm` are in the model's dtype."""
+        self._table = table
         self._layers = tuple(layers)
         self._rotation = rotation
         self._norm = norm
         self._room = room
-        dtype = norm.weight.dtype
+        dtype = table.dtype
         self._native = None
-        if dtype in (torch.float32, torch.bfloat16):
+        if dtype in (torch.float32, torch.bfloat16) and table.is_contiguous():
             self._native = native.decoder(
                 [one.native for one in layers],
                 rotation.addresses,
+                table,
                 (norm.weight.data_ptr(), norm.eps),
                 is_bf16=dtype == torch.bfloat16,
             )
 
-    def __call__(self, x: Tensor, passes: Sequence[PagedPass], positions: Tensor) -> Tensor:
-        """Put in the place of embeddings `x` [tokens, hidden] what leaves the norm.
+    def __call__(self, words: Tensor, passes: Sequence[PagedPass], positions: Tensor) -> Tensor:
+        """What leaves the norm [tokens, hidden] when these `words` [tokens] of the table come in.
 
         Each layer has its pass through pages, all of one format. `positions` are [3, tokens].
         """
-        kernels = native.kernels_for(x, positions)
-        if kernels is None or self._native is None or positions.dtype != torch.int64:
-            return self._one_by_one(x, passes, positions)
-        rows, places = together(passes), positions.T.contiguous()
+        kernels = native.kernels_for(words, positions)
+        whole = words.dtype == positions.dtype == torch.int64
+        if kernels is None or self._native is None or not whole:
+            return self._one_by_one(words, passes, positions)
+        rows, words, count = together(passes), words.contiguous(), len(words)
+        out = self._table.new_empty(count, self._table.shape[1])
         kernels.run_decoder(
             *passes[0].described(rows),
             self._native,
-            places.data_ptr(),
-            len(x),
-            x.data_ptr(),
-            self._room.of(self._native.room(len(x))).data_ptr(),
+            words.data_ptr(),
+            native.strided(positions),
+            count,
+            out.data_ptr(),
+            self._room.of(self._native.room(count)).data_ptr(),
         )
-        return x
+        return out
 
-    def _one_by_one(self, x: Tensor, passes: Sequence[PagedPass], positions: Tensor) -> Tensor:
+    def _one_by_one(self, words: Tensor, passes: Sequence[PagedPass], positions: Tensor) -> Tensor:
+        x = F.embedding(words, self._table)
         turns, stream = Angles(self._rotation, positions, x.dtype).turns, x.float()
         for layer, pages in zip(self._layers, passes, strict=True):
             stream = layer.one_by_one(stream, pages, turns)
-        return x.copy_(rms_norm(stream.to(x.dtype), self._norm.weight, self._norm.eps))
+        return rms_norm(stream.to(x.dtype), self._norm.weight, self._norm.eps)

@@ -104,23 +104,29 @@ def layer(
 def decoder(
     layers: Sequence[_native.Layer | None],
     rotation: tuple[int, int, int],
+    table: torch.Tensor,
     norm: tuple[int, float],
     *,
     is_bf16: bool,
 ) -> _native.Decoder | None:
-    """Prepare layers, the addresses of a rotation and a norm; None without the extension."""
+    """Prepare layers, a rotation, a table of words and a norm; None without the extension."""
     compiled = _extension()
     if compiled is None or None in layers:
         return None
-    return compiled.decoder(list(layers), rotation, *norm, is_bf16)
+    return compiled.decoder(list(layers), rotation, len(table), table.data_ptr(), *norm, is_bf16)
 
 
 def turn(
     rotation: tuple[int, int, int], positions: torch.Tensor, turns: torch.Tensor, *, is_bf16: bool
 ) -> None:
-    """Write the cosines and sines at positions [tokens, 3]; only where there are kernels."""
+    """Write the cosines and sines at positions [3, tokens]; only where there are kernels."""
     compiled = cast("ModuleType", _extension())
-    compiled.turn(rotation, is_bf16, positions.data_ptr(), len(positions), turns.data_ptr())
+    compiled.turn(rotation, is_bf16, strided(positions), len(turns), turns.data_ptr())
+
+
+def strided(matrix: torch.Tensor) -> tuple[int, int, int]:
+    """Give the address of a matrix, and how far it is to the next row and column."""
+    return matrix.data_ptr(), matrix.stride(0), matrix.stride(1)
 
 
 def force(name: str) -> None:

@@ -43,7 +43,7 @@ class Angles:
             angles = self._angles()
             return torch.cat((angles.cos(), angles.sin()), dim=1).to(dtype).float()
         turns = torch.empty(positions.shape[1], 2 * len(rotation.axes))
-        native.turn(rotation.addresses, positions.T.contiguous(), turns, is_bf16=is_bf16)
+        native.turn(rotation.addresses, positions, turns, is_bf16=is_bf16)
         return turns
 
     @cached_property

@@ -1,9 +1,10 @@
-"""A decoder in one native call is its layers one by one, the angles before and the norm after."""
+"""A decoder in one native call is its layers one by one, what comes before and the norm after."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
 from qwen3_vl.ops import native
 from qwen3_vl.ops.decoder import Decoder
@@ -15,14 +16,17 @@ from tests.support.packed_layers import DIM, HIDDEN, Cache, layer, numbers
 
 ROTATION = Rotation(torch.arange(DIM // 2) % 3, 1e4 ** (-torch.arange(DIM // 2) / DIM))
 STEPS = [(1, 1), (5, 1), (1, 3)]
+WORDS = 50
 
 pytestmark = pytest.mark.skipif(native.variant() is None, reason="there are no kernels")
 
 
-def decoder(dtype: torch.dtype, *bits: Bits) -> Decoder:
+def decoder(dtype: torch.dtype, *bits: Bits, table: Tensor | None = None) -> Decoder:
     room = Room()
     layers = [Layer(layer(one), room) for one in bits]
-    return Decoder(layers, ROTATION, Norm(1 + 0.1 * numbers(HIDDEN, seed=8).to(dtype), 1e-6), room)
+    norm = Norm(1 + 0.1 * numbers(HIDDEN, seed=8).to(dtype), 1e-6)
+    table = numbers(WORDS, HIDDEN, seed=9) if table is None else table
+    return Decoder(table.to(dtype), layers, ROTATION, norm, room)
 
 
 @pytest.mark.usefixtures("variant")
@@ -33,34 +37,55 @@ def test_one_call_is_bit_by_bit_what_many_are(bits: tuple[Bits, ...], dtype: tor
     caches = [[Cache(8) for _ in bits] for _ in range(2)]
     for step, counts in enumerate(STEPS):
         tokens = sum(counts)
-        x = numbers(tokens, HIDDEN, seed=step).to(dtype)
+        words = torch.arange(tokens) * 7 % WORDS
         positions = torch.arange(step, 3 * tokens + step).view(3, tokens)
         passes, same = ([cache.step(counts) for cache in some] for some in caches)
-        given = x.clone()
-        got = one(given, passes, positions)
-        wanted = one._one_by_one(x.clone(), same, positions)
-        assert got.data_ptr() == given.data_ptr()
+        got = one(words, passes, positions)
+        wanted = one._one_by_one(words, same, positions)
+        assert got.dtype == dtype
         assert torch.equal(got, wanted)
-        assert not torch.equal(got, x)
         for own, other in zip(*caches, strict=True):
             assert torch.equal(own.pages, other.pages)
 
 
-def test_positions_need_not_lie_one_after_the_other() -> None:
-    one = decoder(torch.float32, 8)
-    x, positions = numbers(2, HIDDEN, seed=1), torch.tensor([[3, 9]])
-    wide = one(x.clone(), [Cache(8).step((1, 1))], positions.expand(3, -1))
-    close = one(x.clone(), [Cache(8).step((1, 1))], positions.repeat(3, 1))
+def test_each_token_begins_with_its_word() -> None:
+    """The layers see what they add to, so that words that are alike end alike."""
+    table = numbers(WORDS, HIDDEN, seed=9)
+    table[[3, 20]] = table[[0, WORDS - 1]]
+    one = decoder(torch.float32, 8, table=table)
+
+    def ends(*words: int) -> Tensor:
+        positions = torch.tensor([[3, 9]]).expand(3, -1)
+        return one(torch.tensor(words), [Cache(8).step((1, 1))], positions)
+
+    assert torch.equal(ends(0, WORDS - 1), ends(3, 20))
+    assert not torch.equal(ends(0, WORDS - 1), ends(0, 21))
+    assert torch.equal(ends(0, WORDS - 1)[0], ends(0, 21)[0])
+
+
+@pytest.mark.parametrize("word", [-1, WORDS])
+def test_a_word_that_is_not_in_the_table_is_refused(word: int) -> None:
+    one, positions = decoder(torch.float32, 8), torch.zeros(3, 2, dtype=torch.int64)
+    with pytest.raises(IndexError, match="no such word"):
+        one(torch.tensor([0, word]), [Cache(8).step((1, 1))], positions)
+
+
+def test_words_and_positions_need_not_lie_one_after_the_other() -> None:
+    one, words = decoder(torch.float32, 8), torch.tensor([[4, 0], [7, 0]])
+    positions = torch.tensor([[3, 9]])
+    wide = one(words[:, 0], [Cache(8).step((1, 1))], positions.expand(3, -1))
+    close = one(words[:, 0].clone(), [Cache(8).step((1, 1))], positions.repeat(3, 1))
     assert torch.equal(wide, close)
-    elsewhere = one(x.clone(), [Cache(8).step((1, 1))], positions.expand(3, -1) + 1)
+    elsewhere = one(words[:, 0], [Cache(8).step((1, 1))], positions.expand(3, -1) + 1)
     assert torch.allclose(wide, elsewhere, atol=1e-2), "a first token sees itself alone"
 
 
-@pytest.mark.parametrize("change", ["float16", "between"])
+@pytest.mark.parametrize("change", ["float16", "between", "spread"])
 def test_what_kernels_do_not_read_is_done_layer_by_layer(change: str) -> None:
     dtype = torch.float16 if change == "float16" else torch.float32
-    one, x = decoder(dtype, 8), numbers(2, HIDDEN, seed=1).to(dtype)
+    table = numbers(HIDDEN, WORDS, seed=9).T if change == "spread" else None
+    one, words = decoder(dtype, 8, table=table), torch.tensor([4, 7])
     positions = torch.tensor([[3, 9]]).expand(3, -1) + (0.5 if change == "between" else 0)
-    got = one(x.clone(), [Cache(8).step((1, 1))], positions)
-    assert torch.equal(got, one._one_by_one(x.clone(), [Cache(8).step((1, 1))], positions))
+    got = one(words, [Cache(8).step((1, 1))], positions)
+    assert torch.equal(got, one._one_by_one(words, [Cache(8).step((1, 1))], positions))
     assert got.isfinite().all()

@@ -37,6 +37,16 @@ PACKED = [
 ]
 
 
+class Elsewhere(nn.Embedding):
+    """A table in which each word stands a row further on."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__(*weight.shape, _weight=weight)
+
+    def forward(self, words: Tensor) -> Tensor:
+        return super().forward(words + 1)
+
+
 def names(steps: tuple[Optimization, ...]) -> str:
     return "+".join(type(step).__name__ for step in steps)
 
@@ -61,14 +71,15 @@ def test_fused_layers_say_what_modules_say(bench: Bench, steps: tuple[Optimizati
 def test_all_layers_at_once_say_what_they_say_one_by_one(
     bench: Bench, steps: tuple[Optimization, ...]
 ) -> None:
-    """Whoever watches layers makes them run one by one; a cache goes on from either."""
+    """A few words pass all layers in a step; a cache goes on from either."""
     model = bench.load(*steps, KernelFusion())
     shown: list[Tensor] = []
     text = model.config.text_config
     caches = [DenseCache(text, 1, model.seams) for _ in range(2)]
-    for ids in (torch.arange(5, 55).unsqueeze(0), torch.tensor([[7]]), torch.tensor([[9]])):
+    for words in (list(range(5, 55)), [7], [9]):
+        ids = torch.tensor([words])
         packing, pictures = Packing.of(ids, None), Pictures()
-        at_once = model.model.run(ids, packing, pictures, cache=caches[0])
+        at_once = model.model.step([words], caches[0])
         one_by_one = model.model.run(ids, packing, pictures, cache=caches[1], watch=shown.append)
         assert torch.equal(at_once, one_by_one)
     assert len(shown) == 3 * (text.num_hidden_layers + 1)
@@ -90,7 +101,12 @@ def test_all_layers_at_once_follow_weights_that_move(bench: Bench) -> None:
     rounded = step()
     assert rounded.dtype == torch.bfloat16
     assert (rounded - first).abs().max() < 0.1 * first.abs().max()
-    model.model.language_model.norm.weight = nn.Parameter(torch.zeros_like(rounded[0]))
+    text = model.model.language_model
+    text.embed_tokens.weight = nn.Parameter(text.embed_tokens.weight.roll(1, 0))
+    assert (step() - rounded).abs().max() > 0.1 * first.abs().max()
+    text.embed_tokens = Elsewhere(text.embed_tokens.weight)
+    assert torch.equal(step(), rounded)
+    text.norm.weight = nn.Parameter(torch.zeros_like(rounded[0]))
     assert step().abs().max() == 0
 
 
