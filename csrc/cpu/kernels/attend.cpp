@@ -125,8 +125,9 @@ void attend_rows(const Attention& all, size_t head, const float* q, const size_t
                 store(to + at, weights);
             };
             const float factor = Softmax::bits * (is_int8 ? scales[row] : 1);
-            const float shrink =
-                softmax[row].weigh(scores[row], sees, pages * page_tokens, factor, keep);
+            const size_t count = pages * page_tokens;
+            const float shrink = softmax[row].meet(scores[row], sees, count, factor);
+            softmax[row].weigh(scores[row], count, factor, keep);
             if (shrink == 1) continue;
             for (size_t at = row * dim; at < (row + 1) * dim; at += Vec::lanes) {
                 store(out + at, load(out + at) * broadcast(shrink));

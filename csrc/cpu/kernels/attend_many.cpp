@@ -67,13 +67,21 @@ struct Tile : Way<tile_tokens> {
             score_int8<tile_tokens>(pages[place / page_tokens], dim, {quads, offsets, scales},
                                     scores, place);
         }
+        // One after the other for all rows: what a row waits for, others fill.
+        float highest[tile_tokens];
+        for (size_t row = 0; row < tile_tokens; ++row) {
+            const size_t rest = seen[row] > first ? seen[row] - first : 0;
+            highest[row] = Softmax::highest(scores[row], rest < tokens ? rest : tokens, whole,
+                                            Softmax::bits * scales[row]);
+        }
+        for (size_t row = 0; row < tile_tokens; ++row) {
+            shrinks[row] = softmax[row].rise(highest[row]);
+        }
         for (size_t row = 0; row < tile_tokens; ++row) {
             const auto keep = [&values, to = codes[row]](size_t at, Vec weights) {
                 store(to + at, weights * load(values.factors + at));
             };
-            const size_t rest = seen[row] > first ? seen[row] - first : 0;
-            shrinks[row] = softmax[row].weigh(scores[row], rest < tokens ? rest : tokens, whole,
-                                              Softmax::bits * scales[row], keep);
+            softmax[row].weigh(scores[row], whole, Softmax::bits * scales[row], keep);
         }
     }
 

@@ -10,7 +10,6 @@
 namespace qwen3_vl::QWEN3_VL_VARIANT {
 namespace {
 
-constexpr size_t some_pages = 4;  // between two looks at the largest score
 constexpr size_t some_tokens = some_pages * page_tokens;
 constexpr float unseen = -1e30f;  // finite: differences of infinities are no numbers
 
@@ -23,19 +22,23 @@ struct Softmax {
 
     float largest = unseen, total = 0;
 
-    // Hands the weights of `count` scores, each times a factor above zero, to `keep(token,
-    // weights)`; only the first are seen, the rest weighs nothing. Gives by how much all before
-    // shrinks.
-    template <typename Keep>
-    float weigh(float* scores, size_t seen, size_t count, float factor, const Keep& keep) {
-        if (seen == 0) {
-            for (size_t at = 0; at < count; at += Vec::lanes) keep(at, broadcast(0));
-            return 1;
-        }
+    // Looks at `count` scores, each to be multiplied by a factor above zero, of which only the
+    // first are seen; gives by how much all before shrinks.
+    float meet(float* scores, size_t seen, size_t count, float factor) {
+        return rise(highest(scores, seen, count, factor));
+    }
+
+    // The highest of such scores; hides those that are not seen.
+    static float highest(float* scores, size_t seen, size_t count, float factor) {
         for (size_t token = seen; token < count; ++token) scores[token] = unseen / factor;
         Vec most = broadcast(unseen / factor);
         for (size_t at = 0; at < count; at += Vec::lanes) most = maximum(most, load(scores + at));
-        const float shrink = rise(largest_of(most) * factor);
+        return largest_of(most) * factor;
+    }
+
+    // Hands the weights of scores that were met to `keep(token, weights)`.
+    template <typename Keep>
+    void weigh(const float* scores, size_t count, float factor, const Keep& keep) {
         Vec sums = broadcast(0);
         for (size_t at = 0; at < count; at += Vec::lanes) {
             const Vec weights = exponential2(
@@ -44,7 +47,6 @@ struct Softmax {
             keep(at, weights);
         }
         total += sum(sums);
-        return shrink;
     }
 
     // Looks at a score, perhaps the largest so far; gives by how much all before shrinks.

@@ -48,11 +48,12 @@ void store_first(T* to, Vec v, size_t count) {
     memcpy(to, padded, count * sizeof(T));
 }
 
-// How many tokens lie for the products of vectors: a quad (or pair) of each token of a tile, then
+// What tiles do otherwise. For the products of vectors lies a quad (or pair) of each token, then
 // the next of each.
 #ifndef QWEN3_VL_TILES
 constexpr size_t many_tokens = tile_tokens, many_panels = tile_panels;
-constexpr size_t many_run = 1;  // quads, or pairs, of a token that lie together
+constexpr size_t many_run = 1;    // quads, or pairs, of a token that lie together
+constexpr size_t some_pages = 8;  // of keys, between two looks at the largest score
 #endif
 
 // Where a quad or pair of a token lies in its tile of many tokens.

@@ -5,7 +5,7 @@
 
 #include <immintrin.h>
 
-#define QWEN3_VL_TILES  // this, and not simd.h, tells how many tokens lie
+#define QWEN3_VL_TILES  // this, and not simd.h, tells what is said there of vectors
 
 namespace qwen3_vl::QWEN3_VL_VARIANT {
 namespace {
@@ -16,6 +16,7 @@ constexpr size_t tile_bytes = tile_side * line_bytes;
 // Two tiles of tokens meet pairs of panels; a line of a tile is 64 bytes of one token.
 constexpr size_t many_tokens = 2 * tile_side, many_panels = 8;
 constexpr size_t many_run = tile_side;  // quads, or pairs, of a token that lie together
+constexpr size_t some_pages = 4;        // of keys, between two looks at the largest score
 
 // To be called between the writing of what tiles will load and that: GCC does not know that they
 // read memory.
