@@ -6,6 +6,7 @@ is in each of them, so that a ratio is always one of the same minutes.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -191,11 +192,9 @@ def _in_turns(
 
 def _worker(engine: Contender, setting: Setting) -> Worker:
     python = engine.python.python(setting.cache / "peers")
-    variables = {
-        "PYTHONPATH": str(ROOT / "src"),
-        "OMP_NUM_THREADS": str(setting.threads),
-        **engine.variables,
-    }
+    variables = {"OMP_NUM_THREADS": str(setting.threads), **engine.variables}
+    if python != Path(sys.executable):  # which has this package, and with it the kernels
+        variables["PYTHONPATH"] = str(ROOT / "src")
     log = setting.cache / "comparison" / "logs" / f"{engine.name}.log"
     return Worker(python, engine.module, engine.settings, variables, log)
 

@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.peers.worker import SteppingEngine, serve
+from benchmarks.peers.worker import NotOffered, SteppingEngine, serve
 from qwen3_vl import Qwen3VLInference
 from qwen3_vl.api import user_message
 from qwen3_vl.models.generation import Walk
 from qwen3_vl.models.packed import PackedLinear
 from qwen3_vl.models.packing import Packing
 from qwen3_vl.models.vision import Pictures
+from qwen3_vl.ops import native
 from qwen3_vl.ops.largest import largest
 
 Pixels = tuple[torch.Tensor, torch.Tensor]
@@ -78,9 +79,16 @@ class Own(SteppingEngine):
         return layers + language.embed_tokens.weight.nbytes  # that or one as large
 
     def _read(self, checkpoint: Path) -> Qwen3VLInference:
-        return Qwen3VLInference.from_pretrained(
+        vlm = Qwen3VLInference.from_pretrained(
             checkpoint, recipe=self.settings["recipe"], dtype="bfloat16", device_map="cpu"
         )
+        packed = any(isinstance(one, PackedLinear) for one in vlm.engine.model.modules())
+        if packed and native.variant() is None:
+            raise NotOffered(
+                "packed weights need compiled kernels, which this installation lacks: install it "
+                "again where a C++ compiler is, or compare another --recipe"
+            )
+        return vlm
 
 
 if __name__ == "__main__":

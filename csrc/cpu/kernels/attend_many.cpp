@@ -9,6 +9,7 @@ namespace qwen3_vl::QWEN3_VL_VARIANT {
 namespace {
 
 constexpr float top_weight = 32767;
+static_assert(some_tokens * int64_t{32767} * 127 < INT32_MAX, "sums of products have 32 bits");
 
 constexpr size_t tile_columns = tile_panels * panel_rows;
 

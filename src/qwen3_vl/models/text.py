@@ -176,7 +176,7 @@ class TextModel(nn.Module):
         view: CacheView,
         head: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
-        """Run `words` [tokens] of the vocabulary, with nothing between them."""
+        """Run `words` [tokens] without pictures, as `forward` does with what they embed to."""
         if self._whole and not self.depth:
             whole = self._whole(words, self.embed_tokens, positions, view)
             if whole is not None:

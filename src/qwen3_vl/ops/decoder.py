@@ -33,8 +33,9 @@ class Decoder:
         self._norm = norm
         self._room = room
         dtype = table.dtype
+        plain = type(table) is Tensor and table.is_cpu and table.is_contiguous()
         self._native = None
-        if dtype in (torch.float32, torch.bfloat16) and table.is_contiguous():
+        if plain and dtype in (torch.float32, torch.bfloat16):
             self._native = native.decoder(
                 [one.native for one in layers],
                 rotation.addresses,

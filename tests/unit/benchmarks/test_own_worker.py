@@ -54,6 +54,17 @@ def test_packed_weights_are_fewer_bytes_to_read(tmp_path: Path) -> None:
     assert 0.25 * plain < packed < 0.5 * plain
 
 
+def test_packed_weights_without_kernels_take_no_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would be unpacked for each token: minutes of nothing that says anything."""
+    monkeypatch.setattr(native, "variant", lambda: None)
+    prepared, loaded = asked("weight_int8", tmp_path)
+    assert prepared["error"].startswith("packed weights need compiled kernels")
+    assert loaded == prepared
+    assert "result" in asked("", tmp_path)[1]
+
+
 def test_an_engine_that_fails_says_so_and_goes_on(tmp_path: Path) -> None:
     *_, failed, next_one = asked(
         "",

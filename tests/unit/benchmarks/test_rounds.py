@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.comparison import rounds
 from benchmarks.comparison.contenders import OURS, Contender
 from benchmarks.comparison.environments import Environment, EnvironmentFailed, OurOwn
 from benchmarks.comparison.measures import MEASURES
@@ -62,6 +64,24 @@ def test_from_process_start_counts_all_and_loads_each_time(tmp_path: Path) -> No
     start = figure(found, "start-1024x768", OURS)
     assert len(start.load) == len(start.seconds) == ROUNDS
     assert all(whole > load >= 0 for whole, load in zip(start.seconds, start.load, strict=True))
+
+
+def test_only_other_environments_are_shown_the_sources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here they would stand before the package that is installed, and have no kernels."""
+    seen: list[Mapping[str, str]] = []
+    ended = WorkerError("seen enough")
+
+    def begun(_python: Path, _module: str, _settings: Any, told: Mapping[str, str], _: Path) -> Any:
+        seen.append(told)
+        raise ended
+
+    monkeypatch.setattr(rounds, "Worker", begun)
+    monkeypatch.setattr(Environment, "python", lambda _, folder: folder / "python")
+    other = Contender("other", FAKE, {}, Environment("other", []), 1.0)
+    run(tmp_path, [fake(OURS), other])
+    assert ["PYTHONPATH" in told for told in seen] == [False, True]
 
 
 def test_what_an_engine_cannot_do_is_told_and_the_rest_goes_on(tmp_path: Path) -> None:

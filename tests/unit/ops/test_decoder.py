@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from qwen3_vl.ops import native
@@ -17,6 +20,16 @@ from tests.support.packed_layers import DIM, HIDDEN, Cache, layer, numbers
 ROTATION = Rotation(torch.arange(DIM // 2) % 3, 1e4 ** (-torch.arange(DIM // 2) / DIM))
 STEPS = [(1, 1), (5, 1), (1, 3)]
 WORDS = 50
+
+
+class Doubled(Tensor):
+    """A table whose rows are not what lies in memory."""
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = super().__torch_function__(func, types, args, kwargs or {})
+        return 2 * result.as_subclass(Tensor) if func is F.embedding else result
+
 
 pytestmark = pytest.mark.skipif(native.variant() is None, reason="there are no kernels")
 
@@ -61,6 +74,16 @@ def test_each_token_begins_with_its_word() -> None:
     assert torch.equal(ends(0, WORDS - 1), ends(3, 20))
     assert not torch.equal(ends(0, WORDS - 1), ends(0, 21))
     assert torch.equal(ends(0, WORDS - 1)[0], ends(0, 21)[0])
+
+
+def test_a_table_of_another_kind_is_asked_itself() -> None:
+    words, positions = torch.tensor([4, 7]), torch.tensor([[3, 9]]).expand(3, -1)
+    table = numbers(WORDS, HIDDEN, seed=9)
+    got, wanted = (
+        decoder(torch.float32, 8, table=one)(words, [Cache(8).step((1, 1))], positions)
+        for one in (table.as_subclass(Doubled), 2 * table)
+    )
+    assert torch.equal(got, wanted)
 
 
 @pytest.mark.parametrize("word", [-1, WORDS])

@@ -119,8 +119,8 @@ def test_keys_are_normalised_and_turned(layout: PageFormat) -> None:
 def test_attention_is_that_over_what_pages_hold(layout: PageFormat, causal: bool) -> None:
     """In 8 bits queries are rounded too: a score moves by at most half a step of its query times
     the sum of the key; in bfloat16 nothing but float32 sums differ."""
-    sequences = Sequences(layout, [0, 0, 0])
-    for counts in ([150, 3, 64], [1, 1, 1], [5, 8, 2]):
+    sequences = Sequences(layout, [0, 0, 0], room=352)
+    for counts in ([300, 3, 64], [1, 1, 1], [5, 8, 2]):
         tokens = sum(counts)
         qkv = numbers(tokens, HEADS + 2 * KEY_HEADS, layout.dim, seed=tokens)
         step = sequences.step(counts)
@@ -142,8 +142,8 @@ def test_attention_is_that_over_what_pages_hold(layout: PageFormat, causal: bool
 
 @pytest.mark.usefixtures("variant")
 def test_a_value_far_above_the_others_leaves_these_their_digits() -> None:
-    """Weights times scales of values share a code of 16 bits in 128 tokens: one value a hundred
-    times as large, which hardly anyone looks at, costs the others two of their five digits."""
+    """Weights times scales of values share codes of 16 bits in up to 256 tokens: one value a
+    hundred times as large, which hardly anyone looks at, costs the others two of five digits."""
     layout = FORMATS[0]
     qkv = numbers(150, HEADS + 2 * KEY_HEADS, layout.dim)
     qkv[70, HEADS : HEADS + KEY_HEADS] = 0
@@ -164,6 +164,18 @@ def test_queries_of_nothing_see_the_mean(layout: PageFormat) -> None:
     got = step.attend(torch.zeros(64, HEADS, layout.dim), causal=False)
     means = sequences.unpacked(0)[1].mean(dim=0).repeat_interleave(HEADS // KEY_HEADS, dim=0)
     torch.testing.assert_close(got, means.expand_as(got), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.usefixtures("variant")
+def test_sums_bear_the_largest_weights_and_values(layout: PageFormat) -> None:
+    """All tokens weigh as much as one can, and all that they tell is as large as it can be."""
+    qkv = numbers(300, HEADS + 2 * KEY_HEADS, layout.dim)
+    qkv[:, HEADS + KEY_HEADS :] = -3
+    sequences = Sequences(layout, [0], room=320)
+    step = sequences.step([300])
+    step.remember(qkv, turning(layout, 300))
+    got = step.attend(torch.zeros(300, HEADS, layout.dim), causal=False)
+    torch.testing.assert_close(got, torch.full_like(got, -3), rtol=1e-3, atol=0)
 
 
 @pytest.mark.usefixtures("variant")
