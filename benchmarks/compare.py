@@ -13,6 +13,7 @@ Python environments of their own too. What cannot be installed or measured is to
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import platform
 import signal
@@ -39,9 +40,9 @@ from qwen3_vl.hardware.probe import probe
 from qwen3_vl.loading import cache_folder
 from qwen3_vl.ops import native
 
-SHORT = ("prefill-512", "decode-128", "first-640x480")
+SHORT = ("prefill-128", "decode-128", "first-640x480")
 SHORT_ENGINES = (OURS, "transformers-bf16")
-SHORT_ROUNDS = 3
+SHORT_ROUNDS, SHORT_SECONDS = 3, 60.0  # of each measure
 ROUNDS = 5
 MARGIN = 2.0
 """Gigabytes that are left to the system and to this process."""
@@ -66,6 +67,7 @@ def main(words: Sequence[str] | None = None) -> None:
         limits=limits(given.threads),
         tell=partial(console.print, highlight=False),
         keep=lambda found: write(described(given, found), given.json) if given.json else None,
+        seconds=SHORT_SECONDS if given.short else math.inf,
     )
     found = compare(given.engines, given.measures, given.memory or free_gigabytes(), setting)
     told = described(given, found)

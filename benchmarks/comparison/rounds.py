@@ -6,6 +6,7 @@ is in each of them, so that a ratio is always one of the same minutes.
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -37,6 +38,8 @@ class Setting:
     tell: Callable[[str], object]
     keep: Callable[[Found], object]
     """Called whenever a measure has ended."""
+    seconds: float = math.inf
+    """For each measure: a round that would end later is not begun, but one always counts."""
 
 
 @dataclass
@@ -171,7 +174,11 @@ def _in_turns(
     figures = {one.name: Figure(measure.name, one.name, group) for one in engines}
     found.figures += figures.values()
     limits: list[dict[str, float]] = []
+    began = time.monotonic()
     for turn in range(setting.rounds + 1):
+        if turn > 1 and (time.monotonic() - began) * (turn + 1) / turn > setting.seconds:
+            setting.tell(f"{measure.name}: another round would take too long")
+            break
         setting.tell(f"{measure.name}: round {turn} of {setting.rounds}")
         if turn:
             limits.append(setting.limits())

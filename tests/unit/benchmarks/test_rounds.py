@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,13 @@ def fake(name: str, seconds: float = 1.0, gigabytes: float = 1.0, **settings: st
     return Contender(name, FAKE, {"seconds": str(seconds), **settings}, OurOwn(), gigabytes)
 
 
-def run(folder: Path, engines: list[Contender], *names: str, gigabytes: float = 9.0) -> Found:
+def run(
+    folder: Path,
+    engines: list[Contender],
+    *names: str,
+    gigabytes: float = 9.0,
+    seconds: float = math.inf,
+) -> Found:
     limits: list[dict[str, float]] = []
 
     def ask() -> dict[str, float]:
@@ -39,6 +46,7 @@ def run(folder: Path, engines: list[Contender], *names: str, gigabytes: float = 
         limits=ask,
         tell=lambda _: None,
         keep=lambda found: kept.append(len(found.limits)),
+        seconds=seconds,
     )
     found = compare(engines, [MEASURES[name] for name in names], gigabytes, setting)
     assert kept == [index + 1 for index in range(len(found.limits))]
@@ -57,6 +65,13 @@ def test_every_round_asks_every_engine_and_the_machine(tmp_path: Path) -> None:
     assert (first.seconds, first.tokens) == ([1.0] * ROUNDS, 338)
     assert [len(one["rounds"]) for one in found.limits] == [ROUNDS, ROUNDS]
     assert found.engines["other"]["versions"].keys() == {"numpy"}
+
+
+def test_where_time_is_short_one_round_counts(tmp_path: Path) -> None:
+    """Whatever it takes; the next measure has its own time."""
+    found = run(tmp_path, [fake(OURS)], "prefill-128", "decode-128", seconds=0)
+    assert [len(one.seconds) for one in found.figures] == [1, 1]
+    assert [len(one["rounds"]) for one in found.limits] == [1, 1]
 
 
 def test_from_process_start_counts_all_and_loads_each_time(tmp_path: Path) -> None:
