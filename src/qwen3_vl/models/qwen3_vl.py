@@ -24,7 +24,7 @@ from qwen3_vl.models.pretrained import Qwen3VLPreTrainedModel
 from qwen3_vl.models.reduction import reduce
 from qwen3_vl.models.text import TextModel
 from qwen3_vl.models.vision import Pictures, VisionModel, VisualFeatures
-from qwen3_vl.seams import PLAIN, Seams
+from qwen3_vl.seams import PLAIN, CacheView, Seams
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -131,14 +131,20 @@ class Qwen3VLModel(Qwen3VLPreTrainedModel):
             positions, following = self._counted_positions(ids, packing, images, videos, starts)
         else:
             positions, following = self._given_positions(position_ids, packing, starts)
-        fused = fuse(ids, self.language_model.embed_tokens(ids), self._features(pictures))
-        tokens = reduce(fused, positions.to(ids.device), packing.lengths, self.seams.reduce)
-        view = cache.view(tokens.lengths) if cache else NoCache(tokens.lengths, self.seams)
-        show = (lambda x: watch(tokens.spread(x))) if watch else None
-        hidden = self.language_model(tokens.fused, tokens.positions, view, show)
+        positions, features = positions.to(ids.device), self._features(pictures)
+        if features or watch:
+            fused = fuse(ids, self.language_model.embed_tokens(ids), features)
+            tokens = reduce(fused, positions, packing.lengths, self.seams.reduce)
+            view = self._view(tokens.lengths, cache)
+            show = (lambda x: watch(tokens.spread(x))) if watch else None
+            hidden = self.language_model(tokens.fused, tokens.positions, view, show)
+            hidden = tokens.spread(hidden)
+        else:
+            view = self._view(packing.lengths, cache)
+            hidden = self.language_model.run_words(ids, positions, view)
         if cache is not None:
             cache.advance(packing.lengths, following)
-        return tokens.spread(hidden)
+        return hidden
 
     def step(
         self,
@@ -163,7 +169,7 @@ class Qwen3VLModel(Qwen3VLPreTrainedModel):
         device = self.language_model.embed_tokens.weight.device
         words, positions = torch.tensor([ids, places], device=device)
         view = cache.view(lengths)
-        hidden = self.language_model.step(words, positions.expand(3, -1), view, head)
+        hidden = self.language_model.run_words(words, positions.expand(3, -1), view, head)
         cache.advance(lengths, following)
         return hidden
 
@@ -201,6 +207,9 @@ class Qwen3VLModel(Qwen3VLPreTrainedModel):
                 f"{list(expected)}; pass the pixels and grids of one processor call"
             )
         return self.visual(pixel_values, grids)
+
+    def _view(self, lengths: Sequence[int], cache: DenseCache | None) -> CacheView:
+        return NoCache(lengths, self.seams) if cache is None else cache.view(lengths)
 
     def _features(self, pictures: Pictures) -> dict[int, VisualFeatures]:
         given = {

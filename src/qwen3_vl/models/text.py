@@ -169,7 +169,7 @@ class TextModel(nn.Module):
             watch(x)
         return x
 
-    def step(
+    def run_words(
         self,
         words: Tensor,
         positions: Tensor,

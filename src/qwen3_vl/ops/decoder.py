@@ -50,10 +50,9 @@ class Decoder:
         Each layer has its pass through pages, all of one format. `positions` are [3, tokens].
         """
         kernels = native.kernels_for(words, positions)
-        whole = words.dtype == positions.dtype == torch.int64
-        if kernels is None or self._native is None or not whole:
+        if kernels is None or self._native is None or positions.dtype != torch.int64:
             return self._one_by_one(words, passes, positions)
-        rows, words, count = together(passes), words.contiguous(), len(words)
+        rows, words, count = together(passes), words.long().contiguous(), len(words)
         out = self._table.new_empty(count, self._table.shape[1])
         kernels.run_decoder(
             *passes[0].described(rows),

@@ -99,6 +99,8 @@ def test_words_and_positions_need_not_lie_one_after_the_other() -> None:
     wide = one(words[:, 0], [Cache(8).step((1, 1))], positions.expand(3, -1))
     close = one(words[:, 0].clone(), [Cache(8).step((1, 1))], positions.repeat(3, 1))
     assert torch.equal(wide, close)
+    small = one(words[:, 0].int(), [Cache(8).step((1, 1))], positions.expand(3, -1))
+    assert torch.equal(wide, small)
     elsewhere = one(words[:, 0], [Cache(8).step((1, 1))], positions.expand(3, -1) + 1)
     assert torch.allclose(wide, elsewhere, atol=1e-2), "a first token sees itself alone"
 

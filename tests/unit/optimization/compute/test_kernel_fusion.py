@@ -71,15 +71,16 @@ def test_fused_layers_say_what_modules_say(bench: Bench, steps: tuple[Optimizati
 def test_all_layers_at_once_say_what_they_say_one_by_one(
     bench: Bench, steps: tuple[Optimization, ...]
 ) -> None:
-    """A few words pass all layers in a step; a cache goes on from either."""
+    """Whoever watches layers makes them run one by one; a cache goes on from either."""
     model = bench.load(*steps, KernelFusion())
     shown: list[Tensor] = []
     text = model.config.text_config
-    caches = [DenseCache(text, 1, model.seams) for _ in range(2)]
+    caches = [DenseCache(text, 1, model.seams) for _ in range(3)]
     for words in (list(range(5, 55)), [7], [9]):
         ids = torch.tensor([words])
         packing, pictures = Packing.of(ids, None), Pictures()
-        at_once = model.model.step([words], caches[0])
+        at_once = model.model.run(ids, packing, pictures, cache=caches[0])
+        assert torch.equal(model.model.step([words], caches[2]), at_once)
         one_by_one = model.model.run(ids, packing, pictures, cache=caches[1], watch=shown.append)
         assert torch.equal(at_once, one_by_one)
     assert len(shown) == 3 * (text.num_hidden_layers + 1)
