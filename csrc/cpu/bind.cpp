@@ -5,12 +5,15 @@
 #include "attention.h"
 #include "decoder.h"
 #include "dispatch.h"
+#include "head.h"
 #include "largest.h"
 #include "layer.h"
 #include "matmul.h"
 #include "pool.h"
 #include "rotation.h"
+#include "sampling.h"
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdint>
@@ -137,10 +140,29 @@ void run_layer(const Variant& variant, Pool& pool, const PageShape& shape, std::
         pointer<float>(stream), pointer<float>(room));
 }
 
+Head make_head(const Matrices& matrix, std::uintptr_t table, bool is_bf16, std::size_t refined) {
+    return {matrix, pointer<const void>(table), is_bf16, refined};
+}
+
+void score_all(const Variant& variant, Pool& pool, const Head& head, std::uintptr_t x,
+               std::size_t tokens, std::uintptr_t logits) {
+    score(*variant.kernels, pool, head, pointer<const float>(x), tokens, pointer<float>(logits));
+}
+
 void largest_all(const Variant& variant, Pool& pool, std::uintptr_t x, std::size_t rows,
                  std::size_t width, std::size_t count, std::uintptr_t places) {
-    largest(*variant.kernels, pool, pointer<const float>(x), rows, width, count,
-            pointer<std::int64_t>(places));
+    const std::lock_guard<std::mutex> turn(pool.turn());
+    const Peaks peaks(*variant.kernels, pool, pointer<const float>(x), rows, width);
+    for (std::size_t row = 0; row < rows; ++row) {
+        std::ranges::copy(peaks.largest(row, count), pointer<std::int64_t>(places) + row * count);
+    }
+}
+
+std::int64_t draw_one(const Variant& variant, Pool& pool, std::uintptr_t logits, std::size_t words,
+                      double temperature, std::size_t top_k, double top_p, double min_p,
+                      double point) {
+    return draw(*variant.kernels, pool, pointer<const float>(logits), words,
+                {temperature, top_k, top_p, min_p}, point);
 }
 
 using RotationAt = std::tuple<std::uintptr_t, std::uintptr_t, std::size_t>;
@@ -241,6 +263,8 @@ NB_MODULE(_native, module) {
     module.def("layer", &make_layer);
     nb::class_<Decoder>(module, "Decoder").def("room", &Decoder::room);
     module.def("decoder", &make_decoder);
+    nb::class_<Head>(module, "Head");
+    module.def("head", &make_head);
     module.def("turn", &turn_all, without_gil);
     nb::class_<Variant>(module, "Variant")
         .def_ro("name", &Variant::name)
@@ -251,7 +275,9 @@ NB_MODULE(_native, module) {
         .def("attend", &attend_all, without_gil)
         .def("run_layer", &run_layer, without_gil)
         .def("run_decoder", &run_decoder, without_gil)
+        .def("score", &score_all, without_gil)
         .def("largest", &largest_all, without_gil)
+        .def("draw", &draw_one, without_gil)
         .def("product_rounds", &rounds_on_all<&Kernels::product_rounds>, without_gil)
         .def("float_rounds", &rounds_on_all<&Kernels::float_rounds>, without_gil)
         .def("read", &read_on_all, without_gil);

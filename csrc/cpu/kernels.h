@@ -15,6 +15,10 @@ using RmsNorm = void(const T* x, const T* weight, T* out, size_t rows, size_t wi
 using LayerNorm = void(const float* x, const float* weight, const float* bias, float* out,
                        size_t width, float eps);
 
+// The product of a row with a token.
+template <typename T>
+using Dot = float(const T* row, const float* x, size_t count);
+
 // What happens to the results of a matrix product before they are written. `gate` takes two
 // matrices: silu of the first times the second.
 enum class Finish { store, add, gelu, gate };
@@ -80,6 +84,9 @@ using Reach = void(const Attention& all, size_t head, const float* q, size_t row
 // of 16 numbers.
 using Maxima = void(const float* x, size_t block, size_t blocks, float* most);
 
+// Of some logits 2 to the power of `bits` times their distance to the best, which is at most 0.
+using Odds = void(const float* logits, size_t count, float best, float bits, float* out);
+
 // Loops that do nothing but products or reads: the limits of the machine.
 using Rounds = size_t(size_t rounds, float* left);
 using ReadThrough = void(const float* from, size_t count, float* left);
@@ -88,6 +95,8 @@ struct Kernels {
     RmsNorm<float>* rms_norm_f32;
     RmsNorm<BFloat16>* rms_norm_bf16;
     LayerNorm* layer_norm;
+    Dot<float>* dot_f32;
+    Dot<BFloat16>* dot_bf16;
     RoundGroups* round_groups;
     RoundToken* round_token;
     Few *int4_few, *upper_few;  // the latter of int4 in halves, by the upper ones
@@ -105,6 +114,7 @@ struct Kernels {
     Attend *attend, *attend_many;
     Reach* reach;
     Maxima* maxima;
+    Odds* odds;
     Rounds *product_rounds, *float_rounds;
     ReadThrough* read_through;
     size_t many_tokens, many_panels;  // that one call of `many` takes at most

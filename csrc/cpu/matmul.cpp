@@ -264,7 +264,8 @@ class Multiplication {
         for (const Matrix& matrix : product.matrices.all) panels_ += panels_of(matrix);
         const size_t promising = extent_.is_few ? product.matrices.all[0].promising : 0;
         promising_ = std::min(promising, panels_);
-        most_ = room_.take<float>(promising_ ? panels_ * product.tokens : 0);
+        most_ = product.most;
+        if (promising_ && !most_) most_ = room_.take<float>(panels_ * product.tokens);
         span_ = span();
         if (extent_.is_few) next_ = extent_.threads * first_stretch();
     }
@@ -401,12 +402,15 @@ class Multiplication {
                 numbers_.multiply_few(found[i], block + i * panel_rows, count * panel_rows);
             }
             write(block, found, count, 0, product_.tokens);
-            if (!promising_) continue;
+            if (!most_) continue;
             for (size_t token = 0; token < product_.tokens; ++token) {
-                kernels_.maxima(block + token * panel_rows, panel_rows, 1,
-                                most_ + token * panels_ + unit);
+                look(block + token * panel_rows, token, unit);
             }
         }
+    }
+
+    void look(const float* results, size_t token, size_t panel) const {
+        kernels_.maxima(results, panel_rows, 1, most_ + token * panels_ + panel);
     }
 
     // Panels that few tokens have met by the upper halves of their weights, and which promise the
@@ -440,6 +444,7 @@ class Multiplication {
                 for (size_t token = 0; token < product_.tokens; ++token) {
                     if (!(wanted[chosen[i]] >> token & 1)) continue;
                     write(block + token * panel_rows, &found, 1, token, 1);
+                    look(block + token * panel_rows, token, chosen[i]);
                 }
             }
         });
@@ -570,7 +575,7 @@ class Multiplication {
     const Numbers numbers_;
     float* const normal_;
     float* const results_;
-    float* most_;  // of each panel, token by token
+    float* most_;  // of each panel, token by token; null: nobody asks
     std::atomic<size_t> next_{0};
 };
 

@@ -48,6 +48,9 @@ struct Product {
     const Matrices& matrices;
     const float* bias;  // null: none
     float* out;         // [tokens, outputs]
+    // Null, or [tokens, panels] of a matrix that is alone and stored without bias: the largest
+    // result of each panel, which only a few tokens tell.
+    float* most = nullptr;
 };
 
 void multiply(const Kernels& kernels, Pool& pool, const Product& product);

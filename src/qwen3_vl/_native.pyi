@@ -51,6 +51,9 @@ class Decoder:
     def room(self, tokens: int, /) -> int:
         """How many floats a run works in."""
 
+class Head:
+    """Packed words, and the table by which the likeliest are scored again."""
+
 class Variant:
     """The kernels, compiled for one instruction set."""
 
@@ -138,9 +141,24 @@ class Variant:
     ) -> None:
         """Raises IndexError where there is no such word."""
 
+    def score(self, pool: Pool, head: Head, x: int, tokens: int, logits: int, /) -> None: ...
     def largest(
         self, pool: Pool, x: int, rows: int, width: int, count: int, places: int, /
     ) -> None: ...
+    def draw(
+        self,
+        pool: Pool,
+        logits: int,
+        words: int,
+        temperature: float,
+        top_k: int,
+        top_p: float,
+        min_p: float,
+        point: float,
+        /,
+    ) -> int:
+        """The word that the point, above 0 and up to 1, falls to; the best if it is not finite."""
+
     def product_rounds(self, pool: Pool, rounds: int, /) -> int: ...
     def float_rounds(self, pool: Pool, rounds: int, /) -> int: ...
     def read(self, pool: Pool, at: int, count: int, /) -> None: ...
@@ -176,6 +194,9 @@ def decoder(
     /,
 ) -> Decoder:
     """Prepare layers, what turns heads (axes, frequencies, pairs), the table and the last norm."""
+
+def head(matrix: Matrices, table: int, is_bf16: bool, refined: int, /) -> Head:
+    """Prepare a matrix of words, the table that was packed, and how many words it refines."""
 
 def turn(
     rotation: tuple[int, int, int],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from math import isfinite
+from random import Random
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,7 +16,7 @@ from qwen3_vl.models.cache import DenseCache
 from qwen3_vl.models.packing import Packing
 from qwen3_vl.models.vision import Pictures
 from qwen3_vl.ops.largest import largest
-from qwen3_vl.ops.sampling import draw, narrow, penalise
+from qwen3_vl.ops.sampling import Filters, draw, penalise
 
 if TYPE_CHECKING:
     from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
@@ -47,9 +48,8 @@ class Decoding:
 
     def steps(self) -> Iterator[list[int | None]]:
         """The next token of each answer, step by step; None where an answer has ended."""
-        device, seed = self._input_ids.device, self._settings.seed
-        generators = [torch.Generator(device).manual_seed(seed) for _ in self._prompts]
-        answers = [prompt.new_empty(0) for prompt in self._prompts]
+        dice = [Random(self._settings.seed) for _ in self._prompts]  # noqa: S311 - no secret
+        answers: list[list[int]] = [[] for _ in self._prompts]
         walk = Walk(self._model, self._input_ids, self._packing, self._pictures)
         open_rows = list(range(len(self._prompts)))
         for _ in range(self._settings.max_new_tokens):
@@ -57,16 +57,15 @@ class Decoding:
                 chosen: list[int | None] = [None] * len(self._prompts)
                 for row, scores in zip(open_rows, walk.score(), strict=True):
                     scores = self._penalised(scores, self._prompts[row], answers[row])
-                    token = self._choose(scores, generators[row])
-                    chosen[row] = int(token)
-                    answers[row] = torch.cat((answers[row], token.view(1)))
+                    chosen[row] = token = self._choose(scores, dice[row])
+                    answers[row].append(token)
             yield chosen
             open_rows = [row for row in open_rows if chosen[row] not in self._settings.eos_token_id]
             if not open_rows:
                 return
             walk.take([chosen[row] if row in open_rows else None for row in range(len(chosen))])
 
-    def _penalised(self, logits: Tensor, prompt: Tensor, answer: Tensor) -> Tensor:
+    def _penalised(self, logits: Tensor, prompt: Tensor, answer: list[int]) -> Tensor:
         return penalise(
             logits,
             prompt,
@@ -76,25 +75,20 @@ class Decoding:
             frequency=self._settings.frequency_penalty,
         )
 
-    def _choose(self, logits: Tensor, generator: torch.Generator) -> Tensor:
+    def _choose(self, logits: Tensor, dice: Random) -> int:
         settings = self._settings
-        likeliest = largest(logits.unsqueeze(0), 1)[0, 0]
-        best = float(logits[likeliest])
-        if not isfinite(best):
+        if settings.do_sample:
+            filters = Filters(settings.top_k, settings.temperature, settings.top_p, settings.min_p)
+            # Never 0, where what has no odds lies.
+            token = draw(logits, filters, 1 - dice.random())
+        else:
+            token = int(largest(logits.unsqueeze(0), 1))
+        if not isfinite(logit := float(logits[token])):
             raise InputError(
-                f"no token can be chosen: the highest logit is {best}; are the weights "
+                f"no token can be chosen: the highest logit is {logit}; are the weights "
                 "whole, is repetition_penalty near 1? In float16 numbers overflow: try bfloat16"
             )
-        if not settings.do_sample:
-            return likeliest
-        candidates = narrow(
-            logits,
-            temperature=settings.temperature,
-            top_k=settings.top_k,
-            top_p=settings.top_p,
-            min_p=settings.min_p,
-        )
-        return draw(candidates, generator)
+        return token
 
 
 class Walk:

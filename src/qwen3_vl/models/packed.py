@@ -8,12 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from qwen3_vl.models.stored import StoredModule, TensorReader
-from qwen3_vl.ops.largest import largest
+from qwen3_vl.ops.head import Head
 from qwen3_vl.ops.packed import Bits, empty, in_halves, pack
 from qwen3_vl.ops.products import Packed, Product
-
-_TOGETHER = 16
-"""Tokens whose likeliest words are scored again at once: their rows of the table are copied."""
 
 
 class PackedLinear(StoredModule):
@@ -115,20 +112,21 @@ class PackedHead(PackedScores):
         # In a tuple, so that torch does not count the table as this module's own.
         self._table = (table,)
         self._refine = refine
+        self._head: tuple[tuple[int, int], Head] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Hidden states [tokens, hidden] to logits."""
-        logits = super().forward(x)
         if not self._refine:
-            return logits
-        x = x.to(logits.dtype)
-        parts = zip(logits.split(_TOGETHER), x.split(_TOGETHER), strict=True)
-        return torch.cat([self._refined(*part) for part in parts])
+            return super().forward(x)
+        return self._refining()(x.to(torch.promote_types(x.dtype, torch.float32)))
 
-    def _refined(self, logits: Tensor, x: Tensor) -> Tensor:
-        words = largest(logits, self._refine)
-        exact = self._table[0].weight[words].to(x.dtype) @ x.unsqueeze(-1)
-        return logits.scatter(1, words, exact.squeeze(-1))
+    def _refining(self) -> Head:
+        """Made anew when the memory of the weights or of the table has moved."""
+        table = self._table[0].weight.detach()
+        at = self.address, table.data_ptr()
+        if self._head is None or self._head[0] != at:
+            self._head = at, Head(self.matrix, table, self._refine)
+        return self._head[1]
 
     def read(self, tensors: TensorReader) -> None:
         """Round the table, which has been read."""

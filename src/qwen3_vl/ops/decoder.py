@@ -32,16 +32,14 @@ class Decoder:
         self._rotation = rotation
         self._norm = norm
         self._room = room
-        dtype = table.dtype
-        plain = type(table) is Tensor and table.is_cpu and table.is_contiguous()
         self._native = None
-        if plain and dtype in (torch.float32, torch.bfloat16):
+        if native.keepable(table):
             self._native = native.decoder(
                 [one.native for one in layers],
                 rotation.addresses,
                 table,
                 (norm.weight.data_ptr(), norm.eps),
-                is_bf16=dtype == torch.bfloat16,
+                is_bf16=table.dtype == torch.bfloat16,
             )
 
     def __call__(self, words: Tensor, passes: Sequence[PagedPass], positions: Tensor) -> Tensor:

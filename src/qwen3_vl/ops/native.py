@@ -116,6 +116,14 @@ def decoder(
     return compiled.decoder(list(layers), rotation, len(table), table.data_ptr(), *norm, is_bf16)
 
 
+def head(matrix: _native.Matrices | None, table: torch.Tensor, refined: int) -> _native.Head | None:
+    """Prepare packed words and the table by which so many are refined; None without kernels."""
+    compiled = _extension()
+    if compiled is None or matrix is None:
+        return None
+    return compiled.head(matrix, table.data_ptr(), table.dtype == torch.bfloat16, refined)
+
+
 def turn(
     rotation: tuple[int, int, int], positions: torch.Tensor, turns: torch.Tensor, *, is_bf16: bool
 ) -> None:
@@ -188,6 +196,12 @@ def _extension() -> ModuleType | None:
         if error.name != "qwen3_vl._native":
             raise
         return None  # not built; one that is built but broken raises another ImportError
+
+
+def keepable(tensor: torch.Tensor) -> bool:
+    """Say whether kernels that keep the address of this tensor can read it there."""
+    plain = type(tensor) is torch.Tensor and tensor.is_cpu and tensor.is_contiguous()
+    return plain and tensor.dtype in (torch.float32, torch.bfloat16)
 
 
 def _observed() -> bool:

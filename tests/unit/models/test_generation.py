@@ -30,8 +30,7 @@ def greedy(model, inputs, count: int, **penalties: float) -> list[int]:
     for _ in range(count):
         text = torch.cat((ids, torch.tensor([answer], dtype=torch.long)), dim=1)
         logits = model(text, **pictures).logits[0, -1]
-        answered = torch.tensor(answer, dtype=torch.long)
-        answer.append(int(penalise(logits, ids[0], answered, **penalties).argmax()))
+        answer.append(int(penalise(logits, ids[0], answer, **penalties).argmax()))
     return answer
 
 

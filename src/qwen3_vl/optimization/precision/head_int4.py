@@ -22,7 +22,7 @@ class HeadInt4:
     Gives: half the time and bytes of head_int8, an eighth of a token's for the 2B model; with
         `promising` nearly half of that again
     Costs: rounding errors of logits, near those that weight_int4 makes before; none of the words
-        that `refine` scores again, for a hundredth of a token's time. With `promising` logits of
+        that `refine` scores again, for 0.3 % of a token's time. With `promising` logits of
         unlikely words are rough, and where no word stands out the likeliest may be missed
     Avoid: without `refine` where probabilities of words matter, not only the likeliest; head_int8
         keeps those
