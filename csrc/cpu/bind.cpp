@@ -20,9 +20,11 @@
 #include <mutex>
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/array.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
+#include <optional>
 #include <stdexcept>
 #include <tuple>
 #include <utility>
@@ -199,10 +201,12 @@ Decoder make_decoder(std::vector<Layer> layers, const RotationAt& rotation, std:
 void run_decoder(const Variant& variant, Pool& pool, const PageShape& shape, std::size_t stride,
                  std::uintptr_t stretches, std::size_t count, std::size_t heads,
                  const Decoder& decoder, std::uintptr_t words, const PositionsAt& positions,
-                 std::size_t tokens, std::uintptr_t out, std::uintptr_t room) {
+                 std::size_t tokens, std::uintptr_t out, const std::optional<Head>& head,
+                 std::uintptr_t logits, std::uintptr_t room) {
     const Pass pass = {shape, stride, pointer<const Stretch>(stretches), count, heads};
     run(*variant.kernels, pool, decoder, pass, pointer<const std::int64_t>(words),
-        positions_at(positions), tokens, pointer<void>(out), pointer<float>(room));
+        positions_at(positions), tokens, pointer<void>(out), head ? &*head : nullptr,
+        pointer<float>(logits), pointer<float>(room));
 }
 
 static_assert(sizeof(Stretch) == 5 * sizeof(std::int64_t),

@@ -37,7 +37,8 @@ size_t Decoder::room(size_t tokens) const {
 }
 
 void run(const Kernels& kernels, Pool& pool, const Decoder& decoder, Pass pass,
-         const int64_t* words, const Positions& positions, size_t tokens, void* out, float* room) {
+         const int64_t* words, const Positions& positions, size_t tokens, void* out,
+         const Head* head, float* logits, float* room) {
     const size_t hidden = decoder.hidden(), numbers = tokens * hidden;
     float* const turns = room;
     float* const stream = turns + whole_lines(tokens * 2 * decoder.rotation.pairs);
@@ -53,10 +54,13 @@ void run(const Kernels& kernels, Pool& pool, const Decoder& decoder, Pass pass,
         std::transform(stream, stream + numbers, narrow, rounded);
         kernels.rms_norm_bf16(narrow, static_cast<const BFloat16*>(decoder.norm), narrow, tokens,
                               hidden, decoder.eps);
+        std::transform(narrow, narrow + numbers, stream, wide);
     } else {
-        kernels.rms_norm_f32(stream, static_cast<const float*>(decoder.norm),
-                             static_cast<float*>(out), tokens, hidden, decoder.eps);
+        kernels.rms_norm_f32(stream, static_cast<const float*>(decoder.norm), stream, tokens,
+                             hidden, decoder.eps);
+        std::copy_n(stream, numbers, static_cast<float*>(out));
     }
+    if (head) score(kernels, pool, *head, stream, tokens, logits);
 }
 
 }  // namespace qwen3_vl

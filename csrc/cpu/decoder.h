@@ -1,6 +1,7 @@
 // All layers of the decoder in one call, for tokens that are few.
 #pragma once
 
+#include "head.h"
 #include "layer.h"
 #include "rotation.h"
 
@@ -22,9 +23,11 @@ struct Decoder {
     size_t room(size_t tokens) const;  // how many floats `run` works in
 };
 
-// Gives what the head scores [tokens, hidden] when these words come in; throws where there are no
-// such words. The stretches of a layer lie behind those of the one before it, the first at `pass`.
+// Gives what leaves the norm [tokens, hidden] when these words come in, and where there is a head
+// what that scores [tokens, words]; throws where there are no such words. The stretches of a layer
+// lie behind those of the one before it, the first at `pass`.
 void run(const Kernels& kernels, Pool& pool, const Decoder& decoder, Pass pass,
-         const int64_t* words, const Positions& positions, size_t tokens, void* out, float* room);
+         const int64_t* words, const Positions& positions, size_t tokens, void* out,
+         const Head* head, float* logits, float* room);
 
 }  // namespace qwen3_vl

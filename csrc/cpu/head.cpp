@@ -28,6 +28,10 @@ struct Likely {
 
 void score(const Kernels& kernels, Pool& pool, const Head& head, const float* x, size_t tokens,
            float* logits) {
+    if (head.refined == 0) {
+        multiply(kernels, pool, {x, {}, tokens, head.matrix, nullptr, logits});
+        return;
+    }
     const Peaks peaks = multiplied(kernels, pool, head, x, tokens, logits);
     std::vector<Likely> all;
     all.reserve(tokens * head.refined);

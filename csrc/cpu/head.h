@@ -9,7 +9,7 @@ namespace qwen3_vl {
 // again with the table that was packed; what it points to must outlive it.
 struct Head {
     Matrices matrix;    // alone, and stored
-    const void* table;  // [words, inputs]
+    const void* table;  // [words, inputs]; null: nothing is refined
     bool is_bf16;       // so is the table; else float32
     size_t refined;
 };

@@ -52,7 +52,7 @@ class Decoder:
         """How many floats a run works in."""
 
 class Head:
-    """Packed words, and the table by which the likeliest are scored again."""
+    """Packed words, and perhaps the table by which the likeliest are scored again."""
 
 class Variant:
     """The kernels, compiled for one instruction set."""
@@ -136,10 +136,12 @@ class Variant:
         positions: tuple[int, int, int],
         tokens: int,
         out: int,
+        head: Head | None,
+        logits: int,
         room: int,
         /,
     ) -> None:
-        """Raises IndexError where there is no such word."""
+        """Raises IndexError where there is no such word; without a head there are no logits."""
 
     def score(self, pool: Pool, head: Head, x: int, tokens: int, logits: int, /) -> None: ...
     def largest(
@@ -196,7 +198,7 @@ def decoder(
     """Prepare layers, what turns heads (axes, frequencies, pairs), the table and the last norm."""
 
 def head(matrix: Matrices, table: int, is_bf16: bool, refined: int, /) -> Head:
-    """Prepare a matrix of words, the table that was packed, and how many words it refines."""
+    """Prepare a matrix of words, the table that was packed, and how many words it refines, or 0."""
 
 def turn(
     rotation: tuple[int, int, int],

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from qwen3_vl.ops.attention import attention
+from qwen3_vl.ops.head import Head
 from qwen3_vl.ops.pages import PagedPass
 from qwen3_vl.ops.rotation import Angles
 
@@ -164,14 +165,38 @@ class LayerRunner(Protocol):
         ...
 
 
+class Scoring(Protocol):
+    """The head, for those who use it before it is its turn."""
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        """The logits of these hidden states [tokens, hidden]."""
+        ...
+
+    @property
+    def call(self) -> Head | None:
+        """The native call that scores, to make it together with others; None: there is none."""
+        ...
+
+    def note(self, hidden: Tensor, logits: Tensor) -> None:
+        """Take what it gave, so that it is not made again for these hidden states."""
+        ...
+
+
 class DecoderRunner(Protocol):
     """Runs the decoder from embeddings to the last norm, where nothing happens between layers."""
 
     def __call__(
-        self, words: Tensor, table: nn.Module, positions: Tensor, view: CacheView
+        self,
+        words: Tensor,
+        table: nn.Module,
+        positions: Tensor,
+        view: CacheView,
+        scoring: Scoring | None = None,
     ) -> Tensor | None:
         """What the head scores when `words` [tokens] that a table looks up come in at `positions`
         [3, tokens]; None, and nothing is done, if layers must run one by one.
+
+        It may score them besides, and have that noted.
         """
         ...
 

@@ -16,14 +16,14 @@ from qwen3_vl.ops.decoder import Decoder
 from qwen3_vl.ops.layers import Room
 from qwen3_vl.ops.pages import PagedPass
 from qwen3_vl.ops.products import Norm
-from qwen3_vl.seams import CacheView
+from qwen3_vl.seams import CacheView, Scoring
 
 _FEW = 64
 """Tokens: they pass all layers in less time than anybody would want to break off."""
 
 
 class FusedDecoder:
-    """Looks words up, and runs layers between which nothing happens and the norm, in one call.
+    """Looks words up, and runs layers between which nothing happens, norm and head, in one call.
 
     Weights drive all else out of the caches: whatever Python does between two layers, and each
     operation of torch before them, takes ten times as long as in a loop of its own.
@@ -41,9 +41,17 @@ class FusedDecoder:
         self._prepared: _Prepared | None = None
 
     def __call__(
-        self, words: Tensor, table: nn.Module, positions: Tensor, view: CacheView
+        self,
+        words: Tensor,
+        table: nn.Module,
+        positions: Tensor,
+        view: CacheView,
+        scoring: Scoring | None = None,
     ) -> Tensor | None:
-        """What the head scores; None, and nothing is done, if it cannot."""
+        """What the head scores; None, and nothing is done, if it cannot.
+
+        With a packed head it notes the logits there too: they come out of the same call.
+        """
         few = len(words) <= _FEW and words.is_cpu and not torch.is_grad_enabled()
         if not few or type(table) is not nn.Embedding:
             return None
@@ -58,7 +66,11 @@ class FusedDecoder:
             if pages is None:
                 return None  # told by the first: so far nothing has happened
             passes.append(pages)
-        return prepared.decoder(words, passes, positions)
+        head = scoring.call if scoring else None
+        hidden, logits = prepared.decoder(words, passes, positions, head)
+        if scoring and logits is not None:
+            scoring.note(hidden, logits)
+        return hidden
 
     def _prepare(self, table: Tensor) -> _Prepared | None:
         every = [steps for one in self._layers if (steps := one.steps()) is not None]

@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from qwen3_vl.config.generation import GenerationConfig
 from qwen3_vl.errors import ContextLengthError, InputError
 from qwen3_vl.models.cache import DenseCache
+from qwen3_vl.models.packed import PackedScores
 from qwen3_vl.models.packing import Packing
 from qwen3_vl.models.vision import Pictures
+from qwen3_vl.ops.head import Head
 from qwen3_vl.ops.largest import largest
 from qwen3_vl.ops.sampling import Filters, draw, penalise
 
@@ -132,7 +134,7 @@ class Walk:
 
 
 class Scorer:
-    """The head; it does not compute twice what a token that left early has been scored with."""
+    """The head; it does not compute twice what was scored before the last layer was through."""
 
     def __init__(self, head: nn.Module) -> None:
         self._head = head
@@ -143,6 +145,15 @@ class Scorer:
         if self._latest is None or self._latest[0] is not hidden:
             self._latest = hidden, self._head(hidden)
         return self._latest[1]
+
+    @property
+    def call(self) -> Head | None:
+        """The call that scores, if the head is packed."""
+        return self._head.scoring() if isinstance(self._head, PackedScores) else None
+
+    def note(self, hidden: Tensor, logits: Tensor) -> None:
+        """Take what the call gave."""
+        self._latest = hidden, logits
 
 
 def _ends(hidden: Tensor, packing: Packing) -> Tensor:

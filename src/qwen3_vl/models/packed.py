@@ -87,15 +87,28 @@ class PackedLinear(StoredModule):
 
 
 class PackedScores(PackedLinear):
-    """A head: its logits are in float32 at least, in which kernels make them.
+    """A head: its logits are in float32 at least, in which kernels make them."""
 
-    To round so many to bfloat16 takes a hundredth of a token's time, and makes words equal that
-    are not.
-    """
+    def __init__(self, inputs: int, words: int, *, bits: Bits, promising: int = 0) -> None:
+        super().__init__(inputs, words, bias=False, bits=bits, promising=promising)
+        self._scoring: tuple[tuple[int, ...], Head] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Hidden states [tokens, hidden] to logits."""
-        return super().forward(x.to(torch.promote_types(x.dtype, torch.float32)))
+        return self.scoring()(x)
+
+    def scoring(self) -> Head:
+        """The call for it; made anew when memory has moved."""
+        at = self._addresses()
+        if self._scoring is None or self._scoring[0] != at:
+            self._scoring = at, self._prepared()
+        return self._scoring[1]
+
+    def _addresses(self) -> tuple[int, ...]:
+        return (self.address,)
+
+    def _prepared(self) -> Head:
+        return Head(self.matrix)
 
 
 class PackedHead(PackedScores):
@@ -107,26 +120,18 @@ class PackedHead(PackedScores):
     def __init__(
         self, table: nn.Embedding, *, bits: Bits, refine: int = 0, promising: int = 0
     ) -> None:
-        words, hidden = table.num_embeddings, table.embedding_dim
-        super().__init__(hidden, words, bias=False, bits=bits, promising=promising)
+        super().__init__(table.embedding_dim, table.num_embeddings, bits=bits, promising=promising)
         # In a tuple, so that torch does not count the table as this module's own.
         self._table = (table,)
         self._refine = refine
-        self._head: tuple[tuple[int, int], Head] | None = None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Hidden states [tokens, hidden] to logits."""
+    def _addresses(self) -> tuple[int, ...]:
+        return self.address, self._table[0].weight.data_ptr()
+
+    def _prepared(self) -> Head:
         if not self._refine:
-            return super().forward(x)
-        return self._refining()(x.to(torch.promote_types(x.dtype, torch.float32)))
-
-    def _refining(self) -> Head:
-        """Made anew when the memory of the weights or of the table has moved."""
-        table = self._table[0].weight.detach()
-        at = self.address, table.data_ptr()
-        if self._head is None or self._head[0] != at:
-            self._head = at, Head(self.matrix, table, self._refine)
-        return self._head[1]
+            return Head(self.matrix)
+        return Head(self.matrix, self._table[0].weight.detach(), self._refine)
 
     def read(self, tensors: TensorReader) -> None:
         """Round the table, which has been read."""
@@ -151,4 +156,4 @@ def packed_head(
     """A head of its own, or where it is tied one of this `table`."""
     if table is not None:
         return PackedHead(table, bits=bits, refine=refine, promising=promising)
-    return PackedScores(hidden, words, bias=False, bits=bits, promising=promising)
+    return PackedScores(hidden, words, bits=bits, promising=promising)

@@ -24,7 +24,7 @@ from qwen3_vl.models.pretrained import Qwen3VLPreTrainedModel
 from qwen3_vl.models.reduction import reduce
 from qwen3_vl.models.text import TextModel
 from qwen3_vl.models.vision import Pictures, VisionModel, VisualFeatures
-from qwen3_vl.seams import PLAIN, CacheView, Seams
+from qwen3_vl.seams import PLAIN, CacheView, Scoring, Seams
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -150,12 +150,12 @@ class Qwen3VLModel(Qwen3VLPreTrainedModel):
         self,
         tokens: Sequence[Sequence[int]],
         cache: DenseCache,
-        head: Callable[[Tensor], Tensor] | None = None,
+        head: Scoring | None = None,
     ) -> Tensor:
         """The hidden states [tokens, hidden] of a few more tokens of each sequence, or none.
 
         They are text, whatever their ids are. With the `head` tokens may leave before the last
-        layer: for one token a sequence.
+        layer: for one token a sequence. It may score them on the way, and then knows the logits.
         """
         ids = [token for row in tokens for token in row]
         lengths = list(map(len, tokens))

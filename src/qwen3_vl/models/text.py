@@ -20,7 +20,7 @@ from qwen3_vl.models.positions import Qwen3VLRotaryEmbedding, rotate
 from qwen3_vl.models.tables import empty_table
 from qwen3_vl.ops.rms_norm import rms_norm
 from qwen3_vl.ops.rotation import Angles
-from qwen3_vl.seams import CacheView, Depth, Fusion
+from qwen3_vl.seams import CacheView, Depth, Fusion, Scoring
 
 
 class RMSNorm(nn.Module):
@@ -174,11 +174,11 @@ class TextModel(nn.Module):
         words: Tensor,
         positions: Tensor,
         view: CacheView,
-        head: Callable[[Tensor], Tensor] | None = None,
+        head: Scoring | None = None,
     ) -> Tensor:
         """Run `words` [tokens] without pictures, as `forward` does with what they embed to."""
         if self._whole and not self.depth:
-            whole = self._whole(words, self.embed_tokens, positions, view)
+            whole = self._whole(words, self.embed_tokens, positions, view, head)
             if whole is not None:
                 return whole
         inputs = Fused(self.embed_tokens(words), words[:0], ())

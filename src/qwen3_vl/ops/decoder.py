@@ -1,7 +1,7 @@
-"""A decoder over a few words that attend in pages, from table to norm: one native call.
+"""A decoder over a few words that attend in pages, from table to norm or head: one native call.
 
 The meaning is that of its layers, one after the other, of the rows and angles before them and of
-the norm after them.
+the norm and the head after them.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from qwen3_vl.ops import native
+from qwen3_vl.ops.head import Head
 from qwen3_vl.ops.layers import Layer, Room
 from qwen3_vl.ops.pages import PagedPass, together
 from qwen3_vl.ops.products import Norm
@@ -42,16 +43,26 @@ class Decoder:
                 is_bf16=table.dtype == torch.bfloat16,
             )
 
-    def __call__(self, words: Tensor, passes: Sequence[PagedPass], positions: Tensor) -> Tensor:
+    def __call__(
+        self,
+        words: Tensor,
+        passes: Sequence[PagedPass],
+        positions: Tensor,
+        head: Head | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
         """What leaves the norm [tokens, hidden] when these `words` [tokens] of the table come in.
 
-        Each layer has its pass through pages, all of one format. `positions` are [3, tokens].
+        With a `head` also what it scores. Each layer has its pass through pages, all of one format.
+        `positions` are [3, tokens].
         """
         kernels = native.kernels_for(words, positions)
         if kernels is None or self._native is None or positions.dtype != torch.int64:
-            return self._one_by_one(words, passes, positions)
+            hidden = self._one_by_one(words, passes, positions)
+            return hidden, head(hidden) if head else None
         rows, words, count = together(passes), words.long().contiguous(), len(words)
         out = self._table.new_empty(count, self._table.shape[1])
+        scored = head.native if head else None
+        logits = torch.empty(count, head.words) if head and scored else None
         kernels.run_decoder(
             *passes[0].described(rows),
             self._native,
@@ -59,9 +70,11 @@ class Decoder:
             native.strided(positions),
             count,
             out.data_ptr(),
+            scored,
+            0 if logits is None else logits.data_ptr(),
             self._room.of(self._native.room(count)).data_ptr(),
         )
-        return out
+        return out, logits
 
     def _one_by_one(self, words: Tensor, passes: Sequence[PagedPass], positions: Tensor) -> Tensor:
         x = F.embedding(words, self._table)

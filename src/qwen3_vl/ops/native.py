@@ -116,12 +116,15 @@ def decoder(
     return compiled.decoder(list(layers), rotation, len(table), table.data_ptr(), *norm, is_bf16)
 
 
-def head(matrix: _native.Matrices | None, table: torch.Tensor, refined: int) -> _native.Head | None:
-    """Prepare packed words and the table by which so many are refined; None without kernels."""
+def head(
+    matrix: _native.Matrices | None, table: torch.Tensor | None, refined: int
+) -> _native.Head | None:
+    """Prepare packed words, and a table that refines so many; None without the extension."""
     compiled = _extension()
     if compiled is None or matrix is None:
         return None
-    return compiled.head(matrix, table.data_ptr(), table.dtype == torch.bfloat16, refined)
+    at, is_bf16 = (0, False) if table is None else (table.data_ptr(), table.dtype == torch.bfloat16)
+    return compiled.head(matrix, at, is_bf16, refined)
 
 
 def turn(

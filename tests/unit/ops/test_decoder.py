@@ -11,9 +11,10 @@ from torch import Tensor
 
 from qwen3_vl.ops import native
 from qwen3_vl.ops.decoder import Decoder
+from qwen3_vl.ops.head import Head
 from qwen3_vl.ops.layers import Layer, Room
-from qwen3_vl.ops.packed import Bits
-from qwen3_vl.ops.products import Norm
+from qwen3_vl.ops.packed import Bits, pack
+from qwen3_vl.ops.products import Norm, Packed
 from qwen3_vl.ops.rotation import Rotation
 from tests.support.packed_layers import DIM, HIDDEN, Cache, layer, numbers
 
@@ -53,12 +54,31 @@ def test_one_call_is_bit_by_bit_what_many_are(bits: tuple[Bits, ...], dtype: tor
         words = torch.arange(tokens) * 7 % WORDS
         positions = torch.arange(step, 3 * tokens + step).view(3, tokens)
         passes, same = ([cache.step(counts) for cache in some] for some in caches)
-        got = one(words, passes, positions)
+        got, _ = one(words, passes, positions)
         wanted = one._one_by_one(words, same, positions)
         assert got.dtype == dtype
         assert torch.equal(got, wanted)
         for own, other in zip(*caches, strict=True):
             assert torch.equal(own.pages, other.pages)
+
+
+@pytest.mark.usefixtures("variant")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("refined", [0, 3])
+@pytest.mark.parametrize("tokens", [1, 8, 11])
+def test_a_head_scores_in_the_same_call_what_it_scores_alone(
+    tokens: int, refined: int, dtype: torch.dtype
+) -> None:
+    """In float16 no kernel does."""
+    table = numbers(WORDS, HIDDEN, seed=9)
+    matrix = Packed(pack(table, 4), WORDS, HIDDEN, 4)
+    head = Head(matrix, table, refined) if refined else Head(matrix)
+    words, positions = torch.arange(tokens), torch.arange(tokens).expand(3, -1)
+    one, passes = decoder(dtype, 8), [Cache(8).step((1, tokens - 1))]
+    hidden, logits = one(words, passes, positions, head)
+    assert logits is not None
+    assert torch.equal(logits, head(hidden))
+    assert logits.shape == (tokens, WORDS)
 
 
 def test_each_token_begins_with_its_word() -> None:
@@ -69,7 +89,7 @@ def test_each_token_begins_with_its_word() -> None:
 
     def ends(*words: int) -> Tensor:
         positions = torch.tensor([[3, 9]]).expand(3, -1)
-        return one(torch.tensor(words), [Cache(8).step((1, 1))], positions)
+        return one(torch.tensor(words), [Cache(8).step((1, 1))], positions)[0]
 
     assert torch.equal(ends(0, WORDS - 1), ends(3, 20))
     assert not torch.equal(ends(0, WORDS - 1), ends(0, 21))
@@ -80,7 +100,7 @@ def test_a_table_of_another_kind_is_asked_itself() -> None:
     words, positions = torch.tensor([4, 7]), torch.tensor([[3, 9]]).expand(3, -1)
     table = numbers(WORDS, HIDDEN, seed=9)
     got, wanted = (
-        decoder(torch.float32, 8, table=one)(words, [Cache(8).step((1, 1))], positions)
+        decoder(torch.float32, 8, table=one)(words, [Cache(8).step((1, 1))], positions)[0]
         for one in (table.as_subclass(Doubled), 2 * table)
     )
     assert torch.equal(got, wanted)
@@ -96,12 +116,12 @@ def test_a_word_that_is_not_in_the_table_is_refused(word: int) -> None:
 def test_words_and_positions_need_not_lie_one_after_the_other() -> None:
     one, words = decoder(torch.float32, 8), torch.tensor([[4, 0], [7, 0]])
     positions = torch.tensor([[3, 9]])
-    wide = one(words[:, 0], [Cache(8).step((1, 1))], positions.expand(3, -1))
-    close = one(words[:, 0].clone(), [Cache(8).step((1, 1))], positions.repeat(3, 1))
+    wide, _ = one(words[:, 0], [Cache(8).step((1, 1))], positions.expand(3, -1))
+    close, _ = one(words[:, 0].clone(), [Cache(8).step((1, 1))], positions.repeat(3, 1))
     assert torch.equal(wide, close)
-    small = one(words[:, 0].int(), [Cache(8).step((1, 1))], positions.expand(3, -1))
+    small, _ = one(words[:, 0].int(), [Cache(8).step((1, 1))], positions.expand(3, -1))
     assert torch.equal(wide, small)
-    elsewhere = one(words[:, 0], [Cache(8).step((1, 1))], positions.expand(3, -1) + 1)
+    elsewhere, _ = one(words[:, 0], [Cache(8).step((1, 1))], positions.expand(3, -1) + 1)
     assert torch.allclose(wide, elsewhere, atol=1e-2), "a first token sees itself alone"
 
 
@@ -111,6 +131,6 @@ def test_what_kernels_do_not_read_is_done_layer_by_layer(change: str) -> None:
     table = numbers(HIDDEN, WORDS, seed=9).T if change == "spread" else None
     one, words = decoder(dtype, 8, table=table), torch.tensor([4, 7])
     positions = torch.tensor([[3, 9]]).expand(3, -1) + (0.5 if change == "between" else 0)
-    got = one(words, [Cache(8).step((1, 1))], positions)
+    got, _ = one(words, [Cache(8).step((1, 1))], positions)
     assert torch.equal(got, one._one_by_one(words, [Cache(8).step((1, 1))], positions))
     assert got.isfinite().all()

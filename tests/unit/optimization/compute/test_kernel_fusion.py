@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from qwen3_vl.models.cache import DenseCache
+from qwen3_vl.models.generation import Scorer
 from qwen3_vl.models.packed import PackedLinear
 from qwen3_vl.models.packing import Packing
 from qwen3_vl.models.qwen3_vl import Qwen3VLForConditionalGeneration
@@ -21,6 +22,8 @@ from qwen3_vl.optimization.attention.memory_efficient_attention import MemoryEff
 from qwen3_vl.optimization.compute.kernel_fusion import KernelFusion
 from qwen3_vl.optimization.kv_cache.kv_bf16 import KvBf16
 from qwen3_vl.optimization.kv_cache.kv_int8 import KvInt8
+from qwen3_vl.optimization.precision.head_int4 import HeadInt4
+from qwen3_vl.optimization.precision.head_int8 import HeadInt8
 from qwen3_vl.optimization.precision.weight_bf16 import WeightBf16
 from qwen3_vl.optimization.precision.weight_int4 import WeightInt4
 from qwen3_vl.optimization.precision.weight_int8 import WeightInt8
@@ -85,6 +88,31 @@ def test_all_layers_at_once_say_what_they_say_one_by_one(
         assert torch.equal(at_once, one_by_one)
     assert len(shown) == 3 * (text.num_hidden_layers + 1)
     assert not torch.equal(shown[0], shown[1])  # what is shown stays as it was
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(
+    "head", [HeadInt8(), HeadInt4(refine=5), HeadInt4(promising=3, refine=5)], ids=str
+)
+def test_a_packed_head_scores_in_the_same_call(
+    bench: Bench, head: Optimization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = bench.load(WeightInt4(), KvInt8(), head, KernelFusion())
+    cache = DenseCache(model.config.text_config, 1, model.seams)
+    score = Scorer(model.lm_head)
+    asked: list[Tensor] = []
+    alone = model.lm_head.forward
+    monkeypatch.setattr(model.lm_head, "forward", lambda x: asked.append(x) or alone(x))
+    for words in ([3, 4, 5], [7]):
+        hidden = model.model.step([words], cache, score)
+        logits = score(hidden)
+        assert not asked
+        assert torch.equal(logits, alone(hidden))
+        assert torch.equal(score(hidden.clone()), logits)
+        assert asked.pop().equal(hidden)
+        weights = model.lm_head.packed
+        model.lm_head.packed = weights.flip(0).clone()  # other words from now on
+        assert not torch.equal(logits, alone(hidden))
 
 
 @torch.inference_mode()
