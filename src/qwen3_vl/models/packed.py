@@ -46,8 +46,11 @@ class PackedLinear(StoredModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """`x` [..., inputs] times the weights."""
-        flat = self._joined()(x.reshape(-1, self.in_features), bias=self.bias)
+        flat = self._multiplied(x.reshape(-1, self.in_features))
         return flat.reshape(*x.shape[:-1], self.out_features)
+
+    def _multiplied(self, x: Tensor) -> Tensor:
+        return self._joined()(x, bias=self.bias)
 
     def read(self, tensors: TensorReader) -> None:
         """Round the weights as they come from the file."""
@@ -93,8 +96,7 @@ class PackedScores(PackedLinear):
         super().__init__(inputs, words, bias=False, bits=bits, promising=promising)
         self._scoring: tuple[tuple[int, ...], Head] | None = None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Hidden states [tokens, hidden] to logits."""
+    def _multiplied(self, x: Tensor) -> Tensor:
         return self.scoring()(x)
 
     def scoring(self) -> Head:

@@ -66,6 +66,14 @@ def test_logits_are_not_rounded_to_the_dtype_of_the_model(
     assert head(x).equal(head(x.float()))
 
 
+@pytest.mark.parametrize("technique", [HeadInt8(), HeadInt4(refine=5)], ids=str)
+def test_hidden_states_may_come_in_rows(technique: Optimization, tmp_path: Path) -> None:
+    head = load("dense_tied", tmp_path, technique).lm_head
+    x = torch.randn(2, 3, CONFIGS["dense_tied"].text_config.hidden_size)
+    assert torch.equal(head(x), torch.stack([head(row) for row in x]))
+    assert head(x[0, 0]).shape == (CONFIGS["dense_tied"].text_config.vocab_size,)
+
+
 @pytest.mark.parametrize("technique", [HeadInt8(), HeadInt4(), HeadInt4(promising=3)], ids=str)
 @pytest.mark.parametrize("name", ["dense_tied", "dense_untied"])
 def test_what_it_saves_is_an_ordinary_checkpoint(
