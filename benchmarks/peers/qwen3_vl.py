@@ -14,7 +14,7 @@ from PIL import Image
 from benchmarks.peers.worker import NotOffered, SteppingEngine, serve
 from qwen3_vl import Qwen3VLInference
 from qwen3_vl.api import user_message
-from qwen3_vl.models.generation import Walk
+from qwen3_vl.models.generation import Scorer, Walk
 from qwen3_vl.models.packed import PackedLinear
 from qwen3_vl.models.packing import Packing
 from qwen3_vl.models.vision import Pictures
@@ -55,8 +55,9 @@ class Own(SteppingEngine):
 
     @torch.inference_mode()
     def draft(self, count: int) -> None:
-        hidden = self._model.model.step([[self._best] * count], self._walk.cache)
-        self._best = int(largest(self._model.lm_head(hidden), 1)[-1])
+        score = Scorer(self._model.lm_head)
+        hidden = self._model.model.step([[self._best] * count], self._walk.cache, score)
+        self._best = int(largest(score(hidden), 1)[-1])
 
     def pixels(self, picture: np.ndarray) -> Pixels:
         return self._vlm.engine.processor.image_processor([Image.fromarray(picture)])

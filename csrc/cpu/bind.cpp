@@ -161,10 +161,10 @@ void largest_all(const Variant& variant, Pool& pool, std::uintptr_t x, std::size
 }
 
 std::int64_t draw_one(const Variant& variant, Pool& pool, std::uintptr_t logits, std::size_t words,
-                      double temperature, std::size_t top_k, double top_p, double min_p,
+                      std::size_t top_k, double temperature, double top_p, double min_p,
                       double point) {
     return draw(*variant.kernels, pool, pointer<const float>(logits), words,
-                {temperature, top_k, top_p, min_p}, point);
+                {top_k, temperature, top_p, min_p}, point);
 }
 
 using RotationAt = std::tuple<std::uintptr_t, std::uintptr_t, std::size_t>;

@@ -8,9 +8,8 @@ namespace qwen3_vl {
 
 // Which words may be drawn, one filter after the other; ops/sampling.py says what they mean.
 struct Filters {
-    double temperature;
     size_t top_k;  // 0: all
-    double top_p, min_p;
+    double temperature, top_p, min_p;
 };
 
 // The word that `point`, above 0 and up to 1, falls to where the odds of all that may be drawn lie

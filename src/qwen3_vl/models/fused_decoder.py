@@ -50,7 +50,7 @@ class FusedDecoder:
     ) -> Tensor | None:
         """What the head scores; None, and nothing is done, if it cannot.
 
-        With a packed head it notes the logits there too: they come out of the same call.
+        Where the head is packed, `scoring` is told the logits: they come out of the same call.
         """
         few = len(words) <= _FEW and words.is_cpu and not torch.is_grad_enabled()
         if not few or type(table) is not nn.Embedding:

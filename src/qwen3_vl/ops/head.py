@@ -46,9 +46,9 @@ class Head:
         if self._table is None:
             return logits
         parts = zip(logits.split(_TOGETHER), x.split(_TOGETHER), strict=True)
-        return torch.cat([self._told_again(self._table, *part) for part in parts])
+        return torch.cat([self._refine(self._table, *part) for part in parts])
 
-    def _told_again(self, table: Tensor, logits: Tensor, x: Tensor) -> Tensor:
+    def _refine(self, table: Tensor, logits: Tensor, x: Tensor) -> Tensor:
         words = largest(logits, self._refined)
         exact = table[words].to(x.dtype) @ x.unsqueeze(-1)
         return logits.scatter(1, words, exact.squeeze(-1))

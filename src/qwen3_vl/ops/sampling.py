@@ -129,8 +129,8 @@ def draw(logits: Tensor, filters: Filters, point: float) -> int:
             native.pool(),
             logits.data_ptr(),
             len(logits),
-            filters.temperature,
             filters.top_k,
+            filters.temperature,
             filters.top_p,
             filters.min_p,
             point,
@@ -138,10 +138,10 @@ def draw(logits: Tensor, filters: Filters, point: float) -> int:
     likeliest = largest(logits.unsqueeze(0), 1)[0, 0]
     if not logits[likeliest].isfinite():
         return int(likeliest)
-    return at(narrow(logits, filters), point)
+    return token_at(narrow(logits, filters), point)
 
 
-def at(candidates: Candidates, point: float) -> int:
+def token_at(candidates: Candidates, point: float) -> int:
     """The token that a point falls to where odds lie side by side from 0 to 1."""
     ends = candidates.logits.softmax(dim=0).cumsum(dim=0, dtype=torch.float64)
     place = torch.searchsorted(ends, point * ends[-1:])

@@ -10,7 +10,7 @@ import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qwen3_vl.ops.sampling import Filters, at, draw, narrow, penalise
+from qwen3_vl.ops.sampling import Filters, draw, narrow, penalise, token_at
 
 NEVER = float("-inf")
 
@@ -216,7 +216,7 @@ def test_kernels_draw_what_the_meaning_in_float64_says(size, spread, filters):
     slack = 2 * float((odds * (away * math.log(2) * 3 * 2**-24 + 2e-7)).sum())
     for step in range(64):
         point = (step + 0.5) / 64
-        near = {at(left, point + by) for by in (-slack, 0, slack)}
+        near = {token_at(left, point + by) for by in (-slack, 0, slack)}
         assert draw(logits, filters, point) in near
 
 
